@@ -1,0 +1,58 @@
+# Two commands to start with: `make run` (the main job on an embedded emulator) and `make test`.
+# Each makes its own virtual environment from the locked, hashed files in requirements/.
+
+PYTHON ?= python3
+.DEFAULT_GOAL := help
+
+.PHONY: help run test check lint types layers format lock clean
+
+help: ## This list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+# $(1): the environment's folder, $(2): its requirements file
+define venv
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
+	rm -rf $(1)
+	$(PYTHON) -m venv $(1)
+	$(1)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $(2)
+endef
+
+.venv-run/ready: requirements/demo.txt
+	$(call venv,.venv-run,requirements/demo.txt)
+	touch $@
+
+.venv/ready: requirements/dev.txt pyproject.toml
+	$(call venv,.venv,requirements/dev.txt)
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@
+
+run: .venv-run/ready ## The main job on an embedded emulator, until Ctrl-C (ARGS="--for 30s")
+	.venv-run/bin/python -m poller demo $(ARGS)
+
+test: .venv/ready ## Everything CI checks: lint, types, layers, tests (with the real local servers where Java and Maven are)
+	@$(MAKE) --no-print-directory lint types layers
+	.venv/bin/python -m pytest $(ARGS)
+
+check: .venv/ready lint types layers ## Only lint, types and layers
+
+lint: .venv/ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+
+types: .venv/ready
+	.venv/bin/mypy
+
+layers: .venv/ready
+	.venv/bin/lint-imports
+
+format: .venv/ready ## Let ruff format and mend what it can
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+lock: ## Renew requirements/*.txt from pyproject.toml (needs uv; no index address gets into the files)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade pyproject.toml -o requirements/run.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --extra demo pyproject.toml -o requirements/demo.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --extra dev pyproject.toml -o requirements/dev.txt
+
+clean: ## Remove the environments and caches
+	rm -rf .venv .venv-run .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

@@ -1,0 +1,125 @@
+"""From what was found at the start to a worker: how its parts are put together, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from poller.aws.streams import BotoStreamSource, BotoTables
+from poller.decide.batch import BatchLimits
+from poller.decide.lineage import Start
+from poller.decide.pacing import PacingLimits
+from poller.decide.retry import Backoff, RetryLimits
+from poller.model import QueueInfo, StreamInfo
+from poller.run.buffer import Buffer
+from poller.run.dead_letters import DeadLetters
+from poller.run.delivery import Delivery, RouteLimits
+from poller.run.follow import Follower
+from poller.run.leases import LeaseKeeper, LeaseLimits
+from poller.run.limiter import ThrottleLimiter
+from poller.run.message import MessageBuilder
+from poller.run.ports import Limiter
+from poller.run.shard import Reading
+from poller.run.sift import Sifter
+from poller.run.worker import Pace, Worker
+from poller.settings import Settings
+from poller.startup import Found, FoundRoute, World
+
+_READING = Backoff(first_s=0.1, max_s=5.0)
+_RETRYING = Backoff(first_s=0.2, max_s=60.0)
+# DescribeStream allows 10 calls a second for an account and region; other workers and people want some of them.
+_DESCRIBE_PER_S = 8.0
+
+
+def assemble(settings: Settings, found: Found, world: World) -> Worker:
+    """A worker from its parts. Nothing is started."""
+    stream, clock, emit, rng = found.stream, world.clock, world.emit, world.rng
+    name = stream.table
+    buffer = Buffer(settings.polling.buffer_max_bytes, stream=name, clock=clock, emit=emit)
+    keeper = LeaseKeeper(
+        found.lease_table,
+        LeaseLimits(settings.lease.duration_s, settings.lease.max_leases),
+        worker_id=settings.lease.worker_id,
+        stream=name,
+        buffer=buffer,
+        clock=clock,
+        emit=emit,
+        rng=rng,
+    )
+    deliveries = [_delivery(route, stream, keeper.table_failing, world) for route in found.routes]
+    position = settings.stream.start_position
+    follower = Follower(
+        stream,
+        table=settings.stream.table,
+        start=Start(position.kind, position.timestamp_ms),
+        tables=BotoTables(found.aws),
+        open_source=lambda arn: BotoStreamSource(found.aws, arn, name),
+        lease_table=found.lease_table,
+        describe_limiter=ThrottleLimiter("describe_stream", _DESCRIBE_PER_S, clock, emit),
+        on_created=keeper.created_here.add,
+        clock=clock,
+        emit=emit,
+        rng=rng,
+    )
+    reading = Reading(
+        stream=name,
+        source=follower.source,
+        sifter=Sifter([route.filter for route in found.routes]),
+        routes=deliveries,
+        pacing=PacingLimits(settings.polling.idle_min_s, settings.polling.idle_max_s, settings.polling.page_limit),
+        backoff=_READING,
+        on_data_loss=settings.stream.on_data_loss,
+        slots=asyncio.Semaphore(settings.polling.concurrency),
+        buffer=buffer,
+        clock=clock,
+        emit=emit,
+        rng=rng,
+    )
+
+    def shard_limiter() -> Limiter:
+        return ThrottleLimiter("get_records", settings.polling.requests_per_second_per_shard, clock, emit)
+
+    pace = Pace(checkpoint_s=settings.checkpoint.interval_s, discovery_s=settings.lease.discovery_interval_s)
+    return Worker(
+        follower, keeper, deliveries, reading, pace, shard_limiter=shard_limiter, clock=clock, emit=emit, rng=rng
+    )
+
+
+def _delivery(route: FoundRoute, stream: StreamInfo, held_back: Callable[[], bool], world: World) -> Delivery:
+    settings, clock, emit, rng = route.settings, world.clock, world.emit, world.rng
+    info: QueueInfo = route.queue.info
+    letters = DeadLetters(
+        route.dead_letter_queue,
+        route.store,
+        stream=stream.table,
+        stream_arn=stream.arn,
+        route=settings.name,
+        clock=clock,
+        emit=emit,
+        rng=rng,
+    )
+    builder = MessageBuilder(
+        table=stream.table,
+        form=settings.message,
+        attributes=settings.attributes,
+        fifo=info.fifo,
+        group_by=settings.group_by,
+    )
+    limits = RouteLimits(
+        batch=BatchLimits(settings.batch_size, info.message_bytes_max, settings.batch_window_s),
+        retry=RetryLimits(settings.max_attempts, settings.max_record_age_s, _RETRYING),
+        in_flight_max=settings.batches_in_flight,
+        messages_per_second=settings.messages_per_second,
+    )
+    return Delivery(
+        settings.name,
+        route.queue,
+        builder,
+        limits,
+        stream=stream.table,
+        dead_letters=letters,
+        held_back=held_back,
+        clock=clock,
+        emit=emit,
+        rng=rng,
+    )

@@ -1,0 +1,266 @@
+"""AWS's errors, translated once, at the edge, into `poller.errors`.
+
+By code string, also for codes that the service's model does not name, then by HTTP status. No message holds content.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from botocore import exceptions as boto
+
+from poller.errors import (
+    AccessDenied,
+    AwsError,
+    DataTrimmed,
+    InvalidRequest,
+    IteratorExpired,
+    NotFound,
+    Throttled,
+    TooLarge,
+    Unavailable,
+)
+
+TEXT_MAX: Final = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a call is about: `name` as people know it, `arn` as a policy must name it."""
+
+    name: str
+    arn: str = "*"
+
+
+class UnreadableAnswer(Exception):
+    """An answer came, and it is not what it should be; `code` says in which way."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+# What the far side or the way to it can raise through botocore. Anything else is a defect of our own.
+FAR_SIDE: Final = (boto.ClientError, boto.BotoCoreError, UnreadableAnswer, OSError)
+
+# The error's class by the last part of its code (`AWS.SimpleQueueService.NonExistentQueue`). What is not here is
+# Unavailable: a 4xx with an unknown code is tried again for ever and said aloud. Blaming the content for it would empty
+# a queue's whole traffic into the dead-letter queue, and NotFound would give up a stream's data.
+_CLASSES: Final[dict[type[AwsError], tuple[str, ...]]] = {
+    Throttled: (
+        "BandwidthLimitExceeded",
+        "KmsThrottled",
+        "LimitExceededException",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "RequestThrottled",
+        "RequestThrottledException",
+        "SlowDown",
+        "Throttled",
+        "ThrottledException",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequests",
+        "TooManyRequestsException",
+    ),
+    IteratorExpired: ("ExpiredIteratorException",),
+    DataTrimmed: ("TrimmedDataAccessException",),
+    NotFound: (
+        "NoSuchBucket",
+        "NonExistentQueue",
+        "QueueDoesNotExist",
+        "ResourceNotFoundException",
+        "TableNotFoundException",
+    ),
+    AccessDenied: (
+        "AccessDenied",
+        "AccessDeniedException",
+        "AuthFailure",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "IncompleteSignatureException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "InvalidToken",
+        "KmsAccessDenied",
+        "MissingAuthenticationToken",
+        "MissingAuthenticationTokenException",
+        "NotAuthorized",
+        "OptInRequired",
+        "RequestExpired",
+        "SignatureDoesNotMatch",
+        "SubscriptionRequiredException",
+        "UnauthorizedOperation",
+        "UnrecognizedClientException",
+    ),
+    InvalidRequest: (
+        "BatchEntryIdsNotDistinct",
+        "ConditionalCheckFailedException",
+        "EmptyBatchRequest",
+        "InvalidAttributeName",
+        "InvalidAttributeValue",
+        "InvalidBatchEntryId",
+        "InvalidMessageContents",
+        "InvalidParameterCombination",
+        "InvalidParameterValue",
+        "InvalidParameterValueException",
+        "MissingParameter",
+        "MissingRequiredParameterException",
+        "SerializationException",
+        "TooManyEntriesInBatchRequest",
+        "UnknownOperation",
+        "UnknownOperationException",
+        "ValidationError",
+        "ValidationException",
+    ),
+    TooLarge: ("BatchRequestTooLong", "EntityTooLarge", "RequestEntityTooLarge"),
+}
+_BY_CODE: Final = {code: kind for kind, codes in _CLASSES.items() for code in codes}
+_BY_STATUS: Final[dict[int, type[AwsError]]] = {401: AccessDenied, 403: AccessDenied, 413: TooLarge, 429: Throttled}
+
+# An endpoint that knows no SendMessageBatch is not SQS: that is no message's fault (`poller.run.ports.Queue.send`).
+_NOT_THE_CONTENT: Final = frozenset({"UnknownOperation", "UnknownOperationException"})
+
+# The IAM action behind an operation, where it is not `dynamodb:` and the operation's own name.
+_ACTIONS: Final = {
+    "GetCallerIdentity": "sts:GetCallerIdentity",
+    "GetQueueAttributes": "sqs:GetQueueAttributes",
+    "GetQueueUrl": "sqs:GetQueueUrl",
+    "PutObject": "s3:PutObject",
+    "SendMessageBatch": "sqs:SendMessage",
+}
+
+NO_CREDENTIALS: Final = (
+    boto.NoCredentialsError,
+    boto.NoAuthTokenError,
+    boto.PartialCredentialsError,
+    boto.CredentialRetrievalError,
+    boto.MetadataRetrievalError,
+    boto.TokenRetrievalError,
+    boto.SSOError,
+    boto.LoginError,
+    boto.RefreshWithMFAUnsupportedError,
+)
+
+CREDENTIALS_MEND: Final = (
+    "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the container or the instance a role"
+)
+
+
+def iam_action(operation: str) -> str:
+    """The IAM action that allows an operation."""
+    return _ACTIONS.get(operation, f"dynamodb:{operation}")
+
+
+def clean(text: object, length_max: int = TEXT_MAX) -> str:
+    """A foreign text made fit for one line: no control characters, single spaces, bounded."""
+    words = "".join(char if char.isprintable() else " " for char in str(text)[: 4 * length_max]).split()
+    return " ".join(words)[:length_max]
+
+
+def translate(error: Exception, *, operation: str, resource: str, arn: str = "*") -> AwsError:
+    """The error of `poller.errors` for what a call of botocore raised (one of `FAR_SIDE`)."""
+    where = f"{operation} on {resource}"
+    names = {"operation": operation, "resource": resource}
+    if isinstance(error, boto.ClientError):
+        return _refused(error, operation, resource, arn)
+    code = type(error).__name__
+    if isinstance(error, UnreadableAnswer):
+        # It is not known whether the request took effect, just as if no answer had come.
+        return Unavailable(f"{where}: {clean(error)} ({error.code})", code=error.code, answered=False, **names)
+    if isinstance(error, NO_CREDENTIALS):
+        return AccessDenied(
+            f"{where}: no usable AWS credentials ({code}): {clean(error)}; {CREDENTIALS_MEND}", code=code, **names
+        )
+    if isinstance(error, boto.ParamValidationError):
+        # Its own text quotes the values.
+        return InvalidRequest(f"{where}: the request does not fit the service's model ({code})", code=code, **names)
+    return Unavailable(f"{where}: no answer ({code}): {clean(error)}", code=code, answered=False, **names)
+
+
+def _refused(error: boto.ClientError, operation: str, resource: str, arn: str) -> AwsError:
+    """An HTTP answer that is an error."""
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+    code, text = _code_and_text(error)
+    leaf = code.rsplit(".", 1)[-1]
+    kind = _BY_CODE.get(leaf) or _BY_STATUS.get(status, Unavailable)
+    if operation == "SendMessageBatch" and leaf in _NOT_THE_CONTENT:
+        kind = Unavailable
+    what, mend = _explain(kind, code, status, operation, arn)
+    message = f"{operation} on {resource}: {what} ({code})"
+    if text:
+        message += f": {text}"
+    if mend:
+        message += f"; {mend}"
+    if kind is Unavailable:
+        return Unavailable(message, operation=operation, resource=resource, code=code, answered=True)
+    return kind(message, operation=operation, resource=resource, code=code)
+
+
+def _code_and_text(error: boto.ClientError) -> tuple[str, str]:
+    """The service's code and text. An answer without a code is a stranger's page: its text is not repeated."""
+    detail = error.response.get("Error", {})
+    code = clean(detail.get("Code") or "", 80)
+    if not code or code.isdigit():
+        return f"HTTP{code}", ""
+    # The services quote the value that they do not like: `Value 'x' at 'y' failed ...`, `Value (x) for parameter y ...`
+    text = re.sub(r"\b([Vv]alue) .+? (at|for)\b", r"\1 ... \2", clean(detail.get("Message") or "").rstrip(". "))
+    return code, text
+
+
+def _explain(kind: type[AwsError], code: str, status: int, operation: str, arn: str) -> tuple[str, str]:
+    """What happened, and what can be done about it."""
+    if kind is AccessDenied:
+        return _explain_denied(code, operation, arn)
+    if kind is Unavailable:
+        if status >= 500:
+            return "the service failed", ""
+        return f"refused with HTTP {status} for a reason that is not known here", "it is tried again"
+    if kind is Throttled and operation == "GetRecords" and code == "LimitExceededException":
+        return "throttled", "at most two readers may share a shard"
+    return _WORDS[kind]
+
+
+_WORDS: Final[dict[type[AwsError], tuple[str, str]]] = {
+    Throttled: ("throttled", ""),
+    IteratorExpired: ("the shard iterator is older than 15 minutes", ""),
+    DataTrimmed: ("the position lies before the trim horizon", ""),
+    NotFound: ("does not exist", "check its name, the region and the account"),
+    InvalidRequest: ("the request is refused", ""),
+    TooLarge: ("larger than the service takes", ""),
+}
+
+
+def _explain_denied(code: str, operation: str, arn: str) -> tuple[str, str]:
+    if code in {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}:
+        return "the credentials have expired", "renew them, and check this machine's clock"
+    if code.upper().startswith("KMS"):
+        return "access to the key is denied", f"allow kms:GenerateDataKey and kms:Decrypt on the key of {arn}"
+    if code in {"AccessDenied", "AccessDeniedException", "NotAuthorized", "UnauthorizedOperation"}:
+        return "access denied", f"allow {iam_action(operation)} on {arn}"
+    return (
+        "the credentials are not accepted",
+        "check the access key, the region and this machine's clock",
+    )
+
+
+@contextmanager
+def reading(operation: str, resource: str) -> Iterator[None]:
+    """Around what takes an answer apart: an answer without what it must hold is Unavailable, not a defect of ours."""
+    try:
+        yield
+    except (LookupError, TypeError, ValueError) as error:
+        raise unreadable(operation, resource) from error
+
+
+def unreadable(operation: str, resource: str) -> Unavailable:
+    """The answer lacks what it must hold, so that it is not known whether the request took effect."""
+    code = "UnreadableAnswer"
+    message = f"{operation} on {resource}: the answer is not what the service promises ({code})"
+    return Unavailable(message, operation=operation, resource=resource, code=code, answered=False)

@@ -1,0 +1,178 @@
+"""The threads in which boto3's calls are made, apart for each kind of call, and the bridge to the event loop.
+
+Not a ThreadPoolExecutor: the resolver knows no time-out, and a thread that hangs in it must hold up neither its caller
+nor the end of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, Generic, ParamSpec, TypeVar
+
+from poller.aws.errors import FAR_SIDE, Target, translate
+from poller.errors import AwsError, DeadlinePassed, Unavailable
+from poller.events import ApiCalled, Emit
+
+P = ParamSpec("P")
+T = TypeVar("T")
+C = TypeVar("C")
+
+NEVER: Final = math.inf
+
+
+@dataclass(slots=True, eq=False, repr=False)  # its arguments are content: they must never show up in a log
+class _Call:
+    operation: str
+    target: Target
+    not_after: float
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    loop: asyncio.AbstractEventLoop
+    waiter: asyncio.Future[Any]
+    started: float | None = None
+    timer: asyncio.TimerHandle | None = None
+
+
+class Pool:
+    """At most `threads` daemon threads for the calls of one service.
+
+    `limit_s` bounds every call from its caller's point of view, whatever its thread does: once for the wait for a free
+    thread, once from then on. `monotonic` is the clock of the callers' deadlines.
+    """
+
+    def __init__(
+        self, service: str, threads: int, *, limit_s: float, emit: Emit, monotonic: Callable[[], float]
+    ) -> None:
+        self._service = service
+        self._threads_max = threads
+        self._limit_s = limit_s
+        self._emit = emit
+        self._monotonic = monotonic
+        self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
+        self._threads = 0
+        self._pending = 0
+        self._closed = False
+
+    async def call(
+        self,
+        operation: str,
+        target: Target,
+        not_after: float,
+        function: Callable[P, T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Calls `function` in a thread. One attempt; what the far side does comes as AwsError, translated.
+
+        DeadlinePassed: a thread was free only after `not_after`, and nothing was sent. A request may still take its
+        time to connect after that look at the clock: the caller's margin has to hold the connect time-out. A cancelled
+        call that has not begun is not made.
+        """
+        if self._closed:
+            raise self._unavailable(operation, target, "ClientClosed", "the client is closed")
+        loop = asyncio.get_running_loop()
+        call = _Call(operation, target, not_after, function, args, kwargs, loop, loop.create_future())
+        call.timer = loop.call_later(self._limit_s, self._give_up, call)
+        self._pending += 1
+        if self._threads < min(self._pending, self._threads_max):
+            self._threads += 1
+            threading.Thread(target=self._serve, name=f"{self._service}-{self._threads}", daemon=True).start()
+        self._calls.put(call)
+        result: T = await call.waiter
+        return result
+
+    def close(self) -> None:
+        """Fails what waits for a thread and lets the threads end after their present call, without waiting for them."""
+        self._closed = True
+        try:
+            while True:
+                call = self._calls.get_nowait()
+                if call is not None:
+                    self._settle(
+                        call, None, self._unavailable(call.operation, call.target, "ClientClosed", "closing"), None
+                    )
+        except queue.Empty:
+            pass
+        for _ in range(self._threads):
+            self._calls.put(None)
+
+    # --- in a thread ---
+
+    def _serve(self) -> None:
+        while (call := self._calls.get()) is not None:
+            self._perform(call)
+            del call  # or it would keep its answer alive until the next one comes
+
+    def _perform(self, call: _Call) -> None:
+        result: Any = None
+        error: Exception | None = None
+        event: ApiCalled | None = None
+        if not call.waiter.done():
+            call.started = started = self._monotonic()
+            if started >= call.not_after:
+                error = DeadlinePassed(f"{call.operation} on {call.target.name}: not sent, its deadline has passed")
+            else:
+                result, error = self._attempt(call)
+                code = error.code if isinstance(error, AwsError) else "OK" if error is None else type(error).__name__
+                seconds = self._monotonic() - started
+                event = ApiCalled(service=self._service, operation=call.operation, code=code, seconds=seconds)
+        try:
+            call.loop.call_soon_threadsafe(self._settle, call, result, error, event)
+        except RuntimeError:
+            return  # the loop is closed: nobody waits any more
+
+    def _attempt(self, call: _Call) -> tuple[Any, Exception | None]:
+        try:
+            return call.function(*call.args, **call.kwargs), None
+        except FAR_SIDE as error:
+            translated = translate(error, operation=call.operation, resource=call.target.name, arn=call.target.arn)
+            translated.__cause__ = error
+            return None, translated
+        except Exception as error:  # noqa: BLE001 - a defect: it belongs to the caller, not to the thread
+            return None, error
+
+    # --- on the loop ---
+
+    def _settle(self, call: _Call, result: Any, error: Exception | None, event: ApiCalled | None) -> None:
+        self._pending -= 1
+        if call.timer is not None:
+            call.timer.cancel()
+        if not call.waiter.done():
+            if error is None:
+                call.waiter.set_result(result)
+            else:
+                call.waiter.set_exception(error)
+        if event is not None:
+            self._emit(event)
+
+    def _give_up(self, call: _Call) -> None:
+        if call.waiter.done():
+            return
+        if call.started is None:
+            text = "no thread was free, the calls before it take too long"
+            call.waiter.set_exception(self._unavailable(call.operation, call.target, "NoThreadFree", text))
+            return
+        left_s = call.started + self._limit_s - self._monotonic()
+        if left_s > 0:
+            call.timer = call.loop.call_later(left_s, self._give_up, call)
+            return
+        text = f"no answer within {self._limit_s:g} s; its thread is left behind"
+        call.waiter.set_exception(self._unavailable(call.operation, call.target, "CallTimeout", text))
+
+    def _unavailable(self, operation: str, target: Target, code: str, text: str) -> Unavailable:
+        message = f"{operation} on {target.name}: {text} ({code})"
+        return Unavailable(message, operation=operation, resource=target.name, code=code, answered=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Lane(Generic[C]):
+    """A client and the threads that are its own."""
+
+    client: C
+    pool: Pool

@@ -1,0 +1,37 @@
+"""`poller run`: the daemon, until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+
+@click.command(short_help="Run the daemon until SIGTERM or Ctrl-C.")
+@click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar="POLLER_CONFIG",
+    show_envvar=True,
+    metavar="FILE",
+    help="Settings in TOML; POLLER_* environment variables go before the file.",
+)
+def command(config: Path | None) -> int:
+    """Reads the table's stream and delivers what matches, until SIGTERM or Ctrl-C.
+
+    The first signal settles what is in flight, writes the checkpoints, gives the leases back and exits 0; a second one
+    ends it at once. One stream with one queue needs no file:
+
+    \b
+      export POLLER_TABLE=AnalysisMetadataTable
+      export POLLER_QUEUE=analysis-jobs POLLER_DEAD_LETTER_QUEUE=analysis-jobs-dead-letters
+      poller run
+
+    \b
+    Everything else is in the file:
+      poller run --config config/poller.toml
+    """
+    from poller.app import main  # noqa: PLC0415 - boto3 and aiohttp take half a second, which --help need not wait for
+
+    return main(config, os.environ)

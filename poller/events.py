@@ -1,0 +1,557 @@
+"""What can happen, one frozen dataclass a fact, stated once: `emit(LeaseLost(...))`.
+
+The log line and the metrics follow from the event (`poller.observe`). Its name in the log is the class's name in snake
+case and never changes; `level` is None for what only counts. No event carries item content: no image, no key, no value;
+sequence numbers, event ids and error codes are positions, not content.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+Level = Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A fact. `level` is how loudly it is logged."""
+
+    level: ClassVar[Level | None] = "info"
+
+    @classmethod
+    def name(cls) -> str:
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+
+
+Emit = Callable[[Event], None]
+
+
+# --- the daemon -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonStarting(Event):
+    """The settings are valid and the process goes to work."""
+
+    version: str
+    worker_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonReady(Event):
+    """Everything it stands on has been found: stream, lease table, queues."""
+
+    stream: str
+    stream_arn: str
+    view_type: str
+    lease_table: str
+    routes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpListening(Event):
+    """The addresses of metrics and health."""
+
+    url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartupWaiting(Event):
+    """Something that the start needs does not answer yet; it is asked again."""
+
+    level: ClassVar[Level | None] = "warning"
+    what: str
+    error: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsDoubtful(Event):
+    """A setting that is allowed and probably not what was meant."""
+
+    level: ClassVar[Level | None] = "warning"
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonStopping(Event):
+    """Reading stops; what is in flight is settled, checkpointed and released."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DaemonStopped(Event):
+    """`clean`: everything in flight was settled and every lease released before the bound."""
+
+    clean: bool
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopLagged(Event):
+    """How late the event loop woke a timer."""
+
+    level: ClassVar[Level | None] = None
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskFailed(Event):
+    """A loop ended with an error that nobody foresaw: a defect. It is started again after `retry_in_s`."""
+
+    level: ClassVar[Level | None] = "error"
+    stream: str
+    task: str
+    error: str
+    retry_in_s: float
+
+
+# --- the stream and its shards --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovered(Event):
+    """A look at the stream's shards is complete. `created` leases were added to the table."""
+
+    level: ClassVar[Level | None] = "debug"
+    stream: str
+    shards: int
+    created: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoveryFailed(Event):
+    """A look at the stream's shards did not come to its end; it is made again."""
+
+    level: ClassVar[Level | None] = "warning"
+    stream: str
+    code: str
+    error: str
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamReplaced(Event):
+    """The table has a newer stream: the old one is read to its end first, then the new one from its beginning."""
+
+    level: ClassVar[Level | None] = "warning"
+    stream: str
+    old_arn: str
+    new_arn: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamSwitched(Event):
+    """The old stream is finished; the new one is read from its beginning."""
+
+    stream: str
+    old_arn: str
+    new_arn: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamEnded(Event):
+    """The stream is disabled and read to its end, and the table has no newer one."""
+
+    level: ClassVar[Level | None] = "warning"
+    stream: str
+    stream_arn: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardStarted(Event):
+    """A shard is read from `position` on."""
+
+    stream: str
+    shard: str
+    position: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardFinished(Event):
+    """A shard was read to its end and everything in it is settled."""
+
+    stream: str
+    shard: str
+    children: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardStopped(Event):
+    """This worker no longer reads the shard."""
+
+    level: ClassVar[Level | None] = "debug"
+    stream: str
+    shard: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRead(Event):
+    """A page was read and sifted. `events` counts by event name, `matched` and `filtered` by route name.
+
+    `behind_s` is how long ago the page's last record was created, 0 for an empty page; `polled_at_s` wall-clock time.
+    """
+
+    level: ClassVar[Level | None] = None
+    stream: str
+    shard: str
+    size_bytes: int
+    events: dict[str, int]
+    matched: dict[str, int]
+    filtered: dict[str, int]
+    behind_s: float
+    polled_at_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardBehind(Event):
+    """Where a shard that I hold stands, said once a checkpoint interval.
+
+    `behind_s`: the age of the oldest unsettled record, 0 if there is none and the last page was empty.
+    `oldest_created_s`: when that record was created (wall clock), None if there is none.
+    """
+
+    level: ClassVar[Level | None] = None
+    stream: str
+    shard: str
+    behind_s: float
+    oldest_created_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadFailing(Event):
+    """Reading a shard fails since now; it is tried again, and said again once a minute."""
+
+    level: ClassVar[Level | None] = "warning"
+    stream: str
+    shard: str
+    operation: str
+    code: str
+    error: str
+    failing_s: float
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadRecovered(Event):
+    """Reading a shard works again."""
+
+    stream: str
+    shard: str
+    failing_s: float
+    attempts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IteratorRenewed(Event):
+    """A shard iterator had expired (15 minutes); reading goes on from the last position with a new one."""
+
+    stream: str
+    shard: str
+    position: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartTimeUnsupported(Event):
+    """The server has no AT_TIMESTAMP: the shard is read from the trim horizon and what is older is passed over."""
+
+    level: ClassVar[Level | None] = "warning"
+    stream: str
+    shard: str
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataLost(Event):
+    """Records are gone that were never read: `reason` trimmed, or stream_gone. `action` is what is done now."""
+
+    level: ClassVar[Level | None] = "error"
+    stream: str
+    shard: str
+    reason: str
+    position: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingPaused(Event):
+    """The buffers are full since the queues do not take what was read; leases are kept."""
+
+    level: ClassVar[Level | None] = "warning"
+    stream: str
+    buffered_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadingResumed(Event):
+    """The buffers have room again."""
+
+    stream: str
+    paused_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Buffered(Event):
+    """How much was read and is not settled."""
+
+    level: ClassVar[Level | None] = None
+    stream: str
+    records: int
+    size_bytes: int
+
+
+# --- leases ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseTableCreated(Event):
+    """The lease table was not there and has been made."""
+
+    table: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseTaken(Event):
+    """This worker reads the shard from now on. `reason`: unowned, expired.
+
+    Or returned (mine until my deadline passed).
+    """
+
+    stream: str
+    shard: str
+    reason: str
+    previous_owner: str | None
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseLost(Event):
+    """This worker does not read the shard any more though it did not give it back.
+
+    `reason`: taken (another worker has it), deadline (not renewed in time), deleted (the row is gone), unreleased
+    (given back, but the table did not answer).
+    """
+
+    level: ClassVar[Level | None] = "warning"
+    stream: str
+    shard: str
+    reason: str
+    new_owner: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseReleased(Event):
+    """The lease was given back, after the last checkpoint."""
+
+    stream: str
+    shard: str
+    checkpoint: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseOperation(Event):
+    """One call to the lease table. `result`: ok, conflict, landed (its answer had been lost), error."""
+
+    level: ClassVar[Level | None] = None
+    stream: str
+    operation: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseTableFailing(Event):
+    """The lease table does not answer, or not as it should."""
+
+    level: ClassVar[Level | None] = "warning"
+    stream: str
+    code: str
+    error: str
+    failing_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseTableRecovered(Event):
+    """The lease table answers again."""
+
+    stream: str
+    failing_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FleetSeen(Event):
+    """A look at the lease table. `shards` counts them by state, `held` are mine, `workers` live owners and me."""
+
+    level: ClassVar[Level | None] = None
+    stream: str
+    shards: dict[str, int]
+    held: int
+    workers: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointWritten(Event):
+    """Everything in the shard up to here is settled, and the table says so."""
+
+    level: ClassVar[Level | None] = "debug"
+    stream: str
+    shard: str
+    checkpoint: str
+    at_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckpointFailed(Event):
+    """The checkpoint could not be written; it is tried again as long as the lease holds (`LeaseTableFailing` tells)."""
+
+    level: ClassVar[Level | None] = None
+    stream: str
+    shard: str
+    code: str
+
+
+# --- delivery -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered(Event):
+    """The queue has these messages. `latencies_s`.
+
+    From each record's creation (whole seconds) to the queue's answer.
+    """
+
+    level: ClassVar[Level | None] = None
+    stream: str
+    route: str
+    count: int
+    latencies_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendFailed(Event):
+    """`count` entries of a batch were not taken; what becomes of them is another event."""
+
+    level: ClassVar[Level | None] = "debug"
+    stream: str
+    route: str
+    code: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resent(Event):
+    """Entries that a consumer may see twice are sent again, under the same deduplication id. `reason`: no_answer."""
+
+    level: ClassVar[Level | None] = None
+    stream: str
+    route: str
+    reason: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRetrying(Event):
+    """The queue refuses this one record while it takes others; its item's later records wait behind it."""
+
+    level: ClassVar[Level | None] = "warning"
+    stream: str
+    route: str
+    shard: str
+    event_id: str
+    code: str
+    attempts: int
+    retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShardRetrying(Event):
+    """Since when the oldest refused record of a shard is being retried on a route; None: nothing is, any more."""
+
+    level: ClassVar[Level | None] = None
+    stream: str
+    shard: str
+    route: str
+    since_s: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLettered(Event):
+    """The record is stored in the dead-letter queue, as `content` says: whole, or enough to read it again."""
+
+    level: ClassVar[Level | None] = "error"
+    stream: str
+    route: str
+    shard: str
+    event_id: str
+    sequence_number: str
+    reason: str
+    code: str
+    attempts: int
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterFailing(Event):
+    """A record that must be dead-lettered cannot be: there is no dead-letter queue, or it refuses. The shard waits."""
+
+    level: ClassVar[Level | None] = "error"
+    stream: str
+    route: str
+    shard: str
+    event_id: str
+    reason: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueFailing(Event):
+    """The whole queue takes nothing.
+
+    No attempt is counted against a record, reading pauses when the buffers are full.
+    """
+
+    level: ClassVar[Level | None] = "error"
+    stream: str
+    route: str
+    queue: str
+    code: str
+    error: str
+    failing_s: float
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueRecovered(Event):
+    """The queue takes messages again."""
+
+    stream: str
+    route: str
+    queue: str
+    failing_s: float
+
+
+# --- calls ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiCalled(Event):
+    """One request to AWS. `code` is OK or the error's code."""
+
+    level: ClassVar[Level | None] = None
+    service: str
+    operation: str
+    code: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LimiterWaited(Event):
+    """A call waited for its limiter."""
+
+    level: ClassVar[Level | None] = None
+    limiter: str
+    seconds: float

@@ -1,0 +1,262 @@
+"""The nouns of the field: shard, lease, checkpoint, position, record, message.
+
+Plain frozen data, no behaviour that needs a clock, a socket or a random number; every floor of the house may import it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Final
+
+from typing_extensions import Buffer
+
+# Sentinel checkpoints as KCL writes them (ExtendedSequenceNumber / SentinelCheckpoint); any other value is a sequence
+# number.
+TRIM_HORIZON: Final = "TRIM_HORIZON"
+LATEST: Final = "LATEST"
+AT_TIMESTAMP: Final = "AT_TIMESTAMP"
+SHARD_END: Final = "SHARD_END"
+SENTINELS: Final = frozenset({TRIM_HORIZON, LATEST, AT_TIMESTAMP, SHARD_END})
+
+
+class ViewType(StrEnum):
+    """What a stream's records carry (`StreamViewType`)."""
+
+    KEYS_ONLY = "KEYS_ONLY"
+    NEW_IMAGE = "NEW_IMAGE"
+    OLD_IMAGE = "OLD_IMAGE"
+    NEW_AND_OLD_IMAGES = "NEW_AND_OLD_IMAGES"
+
+    @property
+    def has_new_image(self) -> bool:
+        return self in (ViewType.NEW_IMAGE, ViewType.NEW_AND_OLD_IMAGES)
+
+    @property
+    def has_old_image(self) -> bool:
+        return self in (ViewType.OLD_IMAGE, ViewType.NEW_AND_OLD_IMAGES)
+
+
+@dataclass(frozen=True, slots=True)
+class StreamInfo:
+    """One stream of one table, as `DescribeTable` or `DescribeStream` names it.
+
+    `table` is the table's name, `arn` the stream's ARN; `enabled` is false once the stream is disabled: its shards are
+    closed then, and readable for 24 hours more.
+    """
+
+    arn: str
+    table: str
+    view_type: ViewType
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One shard of a stream. `closed`: it has an ending sequence number, nothing will be added to it."""
+
+    shard_id: str
+    parent_id: str | None = None
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPage:
+    """One answer of `DescribeStream`. `last_shard_id` absent is the only sign that the listing is complete.
+
+    `served_at_s` is the service's own clock (the answer's `Date`, seconds since the epoch), None where it does not say:
+    instants that are compared with records' creation times come from there, since a machine's wall clock may be wrong.
+    """
+
+    stream: StreamInfo
+    shards: tuple[Shard, ...]
+    last_shard_id: str | None = None
+    served_at_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One row of the lease table, in KCL's schema; `shard_id` is its `leaseKey`.
+
+    `stream_arn`, `start_time_ms` and `checkpoint_time_ms` are attributes of our own, which Java workers ignore and
+    keep: the stream that the row belongs to, the instant before which a shard that was there at the first start is
+    not wanted (start positions LATEST and a time), and when the checkpoint was last written; times in ms since the
+    epoch.
+    """
+
+    shard_id: str
+    owner: str | None = None
+    counter: int = 0
+    checkpoint: str = TRIM_HORIZON
+    parents: frozenset[str] = frozenset()
+    children: frozenset[str] = frozenset()
+    owner_switches: int = 0
+    checkpoint_owner: str | None = None
+    stream_arn: str | None = None
+    start_time_ms: int | None = None
+    checkpoint_time_ms: int | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Read to the shard's end, and everything in it settled."""
+        return self.checkpoint == SHARD_END
+
+    # What a successful write leaves behind. The table's adapter writes these, and a holder compares them with the row
+    # after a lost answer: one definition for both.
+
+    def taken_by(self, worker_id: str) -> Lease:
+        switches = self.owner_switches + (1 if self.owner != worker_id else 0)
+        return replace(self, owner=worker_id, counter=self.counter + 1, owner_switches=switches, checkpoint_owner=None)
+
+    def renewed(self) -> Lease:
+        return replace(self, counter=self.counter + 1)
+
+    def checkpointed(self, checkpoint: str, time_ms: int) -> Lease:
+        return replace(
+            self, counter=self.counter + 1, checkpoint=checkpoint, checkpoint_time_ms=time_ms, owner_switches=0
+        )
+
+    def released(self) -> Lease:
+        return replace(self, owner=None, counter=self.counter + 1)
+
+    def with_children(self, children: frozenset[str]) -> Lease:
+        """The children's names are written under the holder's counter, which they leave as it is."""
+        return replace(self, children=self.children | children)
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where to read next in a shard: the arguments of `GetShardIterator`.
+
+    `kind` is one of TRIM_HORIZON, LATEST, AT_TIMESTAMP (with `timestamp_ms`) and AFTER_SEQUENCE_NUMBER (with
+    `sequence_number`).
+    """
+
+    kind: str
+    sequence_number: str | None = None
+    timestamp_ms: int | None = None
+
+    @classmethod
+    def after(cls, sequence_number: str) -> Position:
+        return cls("AFTER_SEQUENCE_NUMBER", sequence_number=sequence_number)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One answer of `GetRecords`: each record's JSON text exactly as it came, undecoded.
+
+    `records` are views into the answer's body: copy with `bytes(...)` what must outlive the page. `next_iterator`
+    absent means that the shard is closed and this was its last page, which may itself hold records.
+    """
+
+    records: Sequence[Buffer]
+    next_iterator: str | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Record:
+    """A record that at least one route wants.
+
+    `body` is the record's JSON as the service sent it; `group` a hash of the item's key (32 hex digits), the same for
+    every change of one item whatever the order in which the service names its key attributes; `created_s` the service's
+    `ApproximateCreationDateTime` (seconds since the epoch, whole seconds).
+
+    `fault` is None, or why the record could not be understood: such a record is never dropped, it goes to the
+    dead-letter queue of every route, and then the fields that could not be read are empty.
+    """
+
+    shard_id: str
+    event_id: str
+    event_name: str
+    sequence_number: str
+    created_s: float
+    group: str
+    body: bytes
+    fault: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A record on its way to `routes` (indices into the daemon's routes, in their order).
+
+    `before` is the sequence number of the record just before it in its page, None for the first of a page: the place up
+    to which everything is settled while this one is not.
+    """
+
+    record: Record
+    routes: tuple[int, ...]
+    before: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Sifted:
+    """What the filters made of one page.
+
+    `events` counts the page's records by event name; `matched` and `filtered` count them by route index. `skipped`
+    counts the records older than the start time, which no route gets. `last_sequence_number` and `last_created_s` are
+    those of the page's last record that could be understood, None for a page without one.
+    """
+
+    matches: tuple[Match, ...]
+    events: dict[str, int]
+    matched: tuple[int, ...]
+    filtered: tuple[int, ...]
+    skipped: int = 0
+    last_sequence_number: str | None = None
+    last_created_s: float | None = None
+
+
+class Content(StrEnum):
+    """What a dead letter's body holds: what `redrive` needs to know to send it again."""
+
+    RECORD = "record"  # the whole record
+    S3 = "s3"  # a pointer to the whole record in the dead-letter bucket
+    KEYS = "keys"  # its keys and position: read it again from the stream
+    POSITION = "position"  # its position only: the keys did not fit either
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Message:
+    """One entry of a `SendMessageBatch`; built once, and sent again exactly as it was.
+
+    `size_bytes` counts as SQS does: the body's UTF-8 bytes, and name, type and value of every attribute.
+    """
+
+    body: str
+    size_bytes: int
+    group_id: str | None = None
+    deduplication_id: str | None = None
+    attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class QueueInfo:
+    """What a queue says of itself. `message_bytes_max` is its `MaximumMessageSize`, for a message and for a batch."""
+
+    name: str
+    url: str
+    arn: str
+    fifo: bool
+    message_bytes_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The queue has this entry."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The queue refused this one entry of a batch (an element of `Failed`).
+
+    `sender_fault` true: the same entry can never succeed. `text` is the service's message.
+    """
+
+    code: str
+    text: str
+    sender_fault: bool
+
+
+EntryOutcome = Accepted | Refused

@@ -1,0 +1,37 @@
+"""One fact to all who want to know: the `emit` that the loops are given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TextIO
+
+from poller.events import Emit, Event
+
+
+class Fanout:
+    """Calls every sink with every event.
+
+    A sink that fails is reported once on `stderr`, since the log may be what failed; the daemon and the others go on.
+    """
+
+    def __init__(self, sinks: Sequence[Emit], stderr: TextIO) -> None:
+        self._sinks = tuple(sinks)
+        self._stderr = stderr
+        self._reported: set[int] = set()
+
+    def __call__(self, event: Event) -> None:
+        for sink in self._sinks:
+            try:
+                sink(event)
+            except Exception as error:  # noqa: BLE001 - whatever it is, watching must not stop what is watched
+                self._report(sink, event, error)
+
+    def _report(self, sink: Callable[[Event], None], event: Event, error: Exception) -> None:
+        if id(sink) in self._reported:
+            return
+        self._reported.add(id(sink))
+        what = f"{type(sink).__name__} failed on {event.name()}: {type(error).__name__}: {error}"
+        try:
+            print(f"poller: {what!a}; said once", file=self._stderr, flush=True)
+        except (OSError, ValueError):
+            return  # nowhere left to say it

@@ -1,0 +1,189 @@
+"""Metrics and health over HTTP, on the event loop itself: a loop that stands still answers nobody, and fails its probe.
+
+Nothing that a client does may cost much: requests are small, connections few, and whoever dawdles is cut off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Final
+
+from aiohttp import web
+
+from poller.errors import ConfigurationError
+from poller.observe.metrics import CONTENT_TYPE
+
+CONNECTIONS_MAX: Final = 64
+# A connection that brings no whole request for so long is closed, be it slow, silent or just kept alive.
+IDLE_S: Final = 15.0
+# An answer that its reader does not take in so long is given up, and its bytes with it.
+ANSWER_S: Final = 5.0
+_LINE_BYTES_MAX: Final = 4096
+
+_TEXT: Final = "text/plain; charset=utf-8"
+_METHODS: Final = ("GET", "HEAD")
+# aiohttp's own default tells its version and Python's.
+_HEADERS: Final = {"Server": "poller", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a page says."""
+
+    body: bytes
+    content_type: str = _TEXT
+    status: int = 200
+
+
+Page = Callable[[], Answer]
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+def standard_pages(render_metrics: Callable[[], bytes]) -> dict[str, Page]:
+    """The pages that every process has, by path; another one is one line more."""
+    return {
+        "/metrics": lambda: Answer(render_metrics(), CONTENT_TYPE),
+        "/livez": lambda: Answer(b"ok\n"),
+    }
+
+
+class HttpServer:
+    """Serves `pages` by path, to GET and HEAD."""
+
+    def __init__(
+        self,
+        pages: Mapping[str, Page],
+        *,
+        connections_max: int = CONNECTIONS_MAX,
+        idle_s: float = IDLE_S,
+        answer_s: float = ANSWER_S,
+    ) -> None:
+        self._pages = dict(pages)
+        self._connections_max = connections_max
+        self._idle_s = idle_s
+        self._answer_s = answer_s
+        self._listener: _Listener | None = None
+        self._server: asyncio.Server | None = None
+
+    async def start(self, host: str, port: int) -> str:
+        """Listens; the answer is the URL. Port 0: any free one. ConfigurationError: host or port cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._listener = _Listener(self._answer, self._connections_max, self._idle_s)
+        try:
+            self._server = await loop.create_server(self._listener, host, port)
+        except (OSError, UnicodeError) as error:
+            raise ConfigurationError(_refusal(host, port, error)) from error
+        bound = self._server.sockets[0].getsockname()[1]
+        return f"http://{f'[{host}]' if ':' in host else host}:{bound}"
+
+    async def stop(self) -> None:
+        """Closes everything at once, whatever clients are doing."""
+        if self._server is None or self._listener is None:
+            return
+        self._server.close()
+        await self._listener.cut_all()
+        await self._server.wait_closed()
+        self._server = None
+
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        response = self._respond(request)
+        try:
+            async with asyncio.timeout(self._answer_s):
+                await response.prepare(request)
+                await response.write_eof()
+        except (TimeoutError, ConnectionError):
+            if request.transport is not None:
+                request.transport.abort()
+        return response
+
+    def _respond(self, request: web.BaseRequest) -> web.Response:
+        if request.method not in _METHODS:
+            return _plain(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": ", ".join(_METHODS)})
+        page = self._pages.get(request.path)
+        if page is None:
+            return _plain(HTTPStatus.NOT_FOUND)
+        answer = page()
+        headers = {**_HEADERS, "Content-Type": answer.content_type}
+        return web.Response(body=answer.body, status=answer.status, headers=headers)
+
+
+def _plain(status: HTTPStatus, headers: Mapping[str, str] | None = None) -> web.Response:
+    body = f"{status.value} {status.phrase}\n".encode()
+    return web.Response(body=body, status=status, headers={**_HEADERS, "Content-Type": _TEXT, **(headers or {})})
+
+
+def _refusal(host: str, port: int, error: OSError | UnicodeError) -> str:
+    mend = "choose another one (POLLER_HTTP_PORT), or 0 for any that is free"
+    if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
+        return f'http.host = "{host}": not an address of this machine; choose one that is, such as "127.0.0.1"'
+    if error.errno == errno.EADDRINUSE:
+        return f"http.port = {port}: another process listens there on {host}; {mend}"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return f"http.port = {port}: this user may not listen there; {mend}"
+    return f"http.port = {port}: cannot listen there on {host} ({error.strerror}); {mend}"
+
+
+class _Connection(web.RequestHandler):
+    """A connection whose errors neither fill the log with what strangers send nor tell them what runs here."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - aiohttp's signature
+    ) -> web.StreamResponse:
+        if status >= 500:
+            _log.error("%s failed", request.path, exc_info=exc)
+        response = _plain(HTTPStatus(status))
+        response.force_close()
+        return response
+
+
+class _Listener(web.Server):
+    """Makes connections and keeps them few: one more than `connections_max` costs the oldest its place.
+
+    So that the probe which decides over this process's life gets through, however many connections lie about half-open.
+    """
+
+    def __init__(self, handler: Handler, connections_max: int, idle_s: float) -> None:
+        super().__init__(handler)
+        self._connections_max = connections_max
+        self._idle_s = idle_s
+        self._open: dict[web.RequestHandler, asyncio.Transport] = {}
+
+    def __call__(self) -> web.RequestHandler:
+        return _Connection(
+            self,
+            loop=asyncio.get_running_loop(),
+            access_log=None,  # type: ignore[arg-type]  # how aiohttp is told to keep none
+            keepalive_timeout=self._idle_s,
+            lingering_time=0.0,
+            max_line_size=_LINE_BYTES_MAX,
+            max_field_size=_LINE_BYTES_MAX,
+            auto_decompress=False,
+        )
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        if len(self._open) >= self._connections_max:
+            oldest = next(iter(self._open))
+            self._open.pop(oldest).abort()
+        self._open[handler] = transport
+        super().connection_made(handler, transport)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        self._open.pop(handler, None)
+        super().connection_lost(handler, exc)
+
+    async def cut_all(self) -> None:
+        for transport in self._open.values():
+            transport.abort()
+        await self.shutdown(timeout=1.0)

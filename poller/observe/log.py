@@ -1,0 +1,173 @@
+"""Events as log lines: JSON for machines, or for people on a terminal; one event is one line, whatever is in it.
+
+The libraries' own records (stdlib logging) go through the same renderer, never below INFO: their debug shows the wire.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import traceback
+from collections.abc import Callable, MutableMapping
+from dataclasses import fields
+from datetime import UTC, datetime
+from pathlib import PurePath
+from typing import Any, BinaryIO, Final, Literal
+
+import structlog
+
+from poller.events import Event, Level
+
+Format = Literal["auto", "json", "console"]
+
+# The one line that is not from `poller.events`: something that a library had to say.
+LIBRARY_EVENT: Final = "library_logged"
+
+_NUMBERS: Final[dict[str, int]] = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+}
+_COLOURS: Final = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m", "error": "\x1b[31m"}
+_NO_COLOUR: Final = "\x1b[0m"
+# Whoever lowers one of these by name must not succeed either: their debug lines hold requests, answers and signatures.
+_SHOW_THE_WIRE: Final = ("botocore", "boto3", "urllib3")
+
+_encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
+
+
+class LogSink:
+    """Writes events of `level` and above to `stream`. `auto`: console on a terminal, JSON elsewhere.
+
+    `now`: seconds since the epoch. OSError, ValueError: the stream is gone; that is for `Fanout` to report.
+    """
+
+    def __init__(self, level: Level, form: Format, stream: BinaryIO, *, now: Callable[[], float] = time.time) -> None:
+        self.level: Final = _NUMBERS[level]
+        terminal = stream.isatty()
+        console = form == "console" or (form == "auto" and terminal)
+        logger = structlog.wrap_logger(
+            structlog.BytesLoggerFactory(stream)(),
+            processors=[_Stamp(now), _ConsoleLine(colours=terminal) if console else _json_line],
+            wrapper_class=structlog.make_filtering_bound_logger(self.level),
+        ).bind()
+        self._methods: Final[dict[str, Callable[..., Any]]] = {name: getattr(logger, name) for name in _NUMBERS}
+        # What to call for each class of events, and its fields; nothing to call: it is not logged at this level.
+        self._plans: Final[dict[type[Event], tuple[Callable[..., Any] | None, str, tuple[str, ...]]]] = {}
+
+    def __call__(self, event: Event) -> None:
+        kind = type(event)
+        method, name, names = self._plans.get(kind) or self._plan(kind)
+        if method is not None:
+            method(name, **{field: getattr(event, field) for field in names})
+
+    def library(self, level: Level, **said: object) -> None:
+        """A line of a library's."""
+        self._methods[level](LIBRARY_EVENT, **said)
+
+    def _plan(self, kind: type[Event]) -> tuple[Callable[..., Any] | None, str, tuple[str, ...]]:
+        silent = kind.level is None or _NUMBERS[kind.level] < self.level
+        method = None if silent or kind.level is None else self._methods[kind.level]
+        self._plans[kind] = (method, kind.name(), tuple(field.name for field in fields(kind)))
+        return self._plans[kind]
+
+
+class _Stamp:
+    """Puts time, level and event before the fields."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+
+    def __call__(self, _logger: object, method: str, said: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        at = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds")
+        return {"ts": at.replace("+00:00", "Z"), "level": method, "event": said.pop("event"), **said}
+
+
+def _json_line(_logger: object, _method: str, said: MutableMapping[str, Any]) -> bytes:
+    # Only printable ASCII is left: nothing that a value holds can end the line or speak to a terminal.
+    return _encode(said).encode("ascii")
+
+
+class _ConsoleLine:
+    """`08:00:00.123 warning lease_lost shard=shardId-1 reason=taken`"""
+
+    def __init__(self, *, colours: bool) -> None:
+        self._colours = colours
+
+    def __call__(self, _logger: object, method: str, said: MutableMapping[str, Any]) -> bytes:
+        at, level, event = said.pop("ts"), f"{said.pop('level'):<7}", said.pop("event")
+        if self._colours:
+            level = f"{_COLOURS[method]}{level}{_NO_COLOUR}"
+        values = (f"{name}={_plain(value)}" for name, value in said.items())
+        return " ".join([at[11:-1], level, event, *values]).encode("utf-8")
+
+
+def _plain(value: object) -> str:
+    """The value on one line; in quotes and escaped when it holds anything but printable text without blanks."""
+    text = value if isinstance(value, str) else _encode(value)
+    if text and text.isprintable() and not any(mark in text for mark in (" ", '"', "=")):
+        return text
+    if text.isprintable():
+        return f'"{text}"' if isinstance(value, str) else text
+    return f'"{text.encode("unicode_escape").decode("ascii")}"'
+
+
+class _Bridge(logging.Handler):
+    """Hands the records of stdlib logging to the sink."""
+
+    def __init__(self, sink: LogSink) -> None:
+        super().__init__(max(logging.INFO, sink.level))
+        self._sink = sink
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            message = record.getMessage()
+        except Exception:  # noqa: BLE001 - a library's slip in its own arguments is still worth its line
+            message = str(record.msg)
+        said = {"logger": record.name, "message": message}
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None:
+            # asyncio shows the failed task, and with it the error's text, from the second line on.
+            said["message"] = message.partition("\n")[0]
+            said["error"] = whereabouts(error)
+        try:
+            self._sink.library(_level(record.levelno), **said)
+        except (OSError, ValueError):
+            return  # a log that cannot be written cannot say so: `Fanout` does when it meets it
+
+
+def whereabouts(error: BaseException) -> str:
+    """An error that nobody foresaw, by its kind and place and without its text, which may quote an item."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    frames = traceback.extract_tb(error.__traceback__)[-4:]
+    places = [f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+    return f"{type(error).__name__} in {' > '.join(places)}" if places else type(error).__name__
+
+
+def _level(number: int) -> Level:
+    if number >= logging.ERROR:
+        return "error"
+    return "warning" if number >= logging.WARNING else "info"
+
+
+def capture_libraries(sink: LogSink) -> Callable[[], None]:
+    """Sends what libraries log, and Python's warnings, through the sink from now on; the answer undoes it."""
+    root, bridge = logging.getLogger(), _Bridge(sink)
+    loggers = [root, *map(logging.getLogger, _SHOW_THE_WIRE)]
+    before = [(logger, logger.level) for logger in loggers]
+    handlers = root.handlers[:]
+    root.handlers[:] = [bridge]
+    for logger in loggers:
+        logger.setLevel(bridge.level)
+    logging.captureWarnings(True)
+
+    def undo() -> None:
+        logging.captureWarnings(False)
+        root.handlers[:] = handlers
+        for logger, level in before:
+            logger.setLevel(level)
+
+    return undo

@@ -1,0 +1,103 @@
+"""Events as metrics, in a registry of their own, and its exposition in Prometheus's text format."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, Final, Protocol
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from poller import events
+from poller.events import Event
+from poller.observe.fleet_metrics import FleetMetrics
+from poller.observe.process_metrics import ProcessMetrics
+from poller.observe.record_metrics import RecordMetrics
+from poller.observe.series import Handlers
+from poller.observe.shard_metrics import ShardMetrics
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+# Events that only the log tells. Every other one is counted by some group; a test holds this list and them together.
+LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
+    {
+        events.DaemonStarting,
+        events.DaemonReady,
+        events.HttpListening,
+        events.StartupWaiting,
+        events.SettingsDoubtful,
+        events.DaemonStopping,
+        events.DaemonStopped,
+        events.TaskFailed,
+        events.StreamReplaced,
+        events.StreamSwitched,
+        events.StreamEnded,
+        events.ReadFailing,  # each failing call is an ApiCalled, and shard_last_poll_timestamp_seconds stands still
+        events.ReadRecovered,
+        events.IteratorRenewed,
+        events.StartTimeUnsupported,
+        events.ReadingPaused,  # buffered_bytes stands at its maximum
+        events.ReadingResumed,
+        events.LeaseTableCreated,
+        events.LeaseTableFailing,  # each failing call is a LeaseOperation
+        events.LeaseTableRecovered,
+        events.RecordRetrying,  # each refusal is a SendFailed, and the shard a ShardRetrying
+        events.DeadLetterFailing,  # the shard is a ShardRetrying
+        events.QueueFailing,  # each refused entry is a SendFailed
+        events.QueueRecovered,
+    }
+)
+
+
+class Group(Protocol):
+    """Some metric families and what feeds them."""
+
+    @property
+    def handlers(self) -> Handlers: ...
+
+    def register_stream(self, stream: str) -> None: ...
+
+    def register_route(self, stream: str, route: str) -> None: ...
+
+
+class Metrics:
+    """A sink of events. `per_shard` false leaves the series of single shards out. `wall`: seconds since the epoch."""
+
+    def __init__(self, *, per_shard: bool = True, wall: Callable[[], float] = time.time) -> None:
+        self.registry: Final = CollectorRegistry()
+        groups: list[Group] = [
+            RecordMetrics(self.registry),
+            FleetMetrics(self.registry),
+            ProcessMetrics(self.registry),
+        ]
+        if per_shard:
+            groups.append(ShardMetrics(self.registry, wall))
+        self._groups: Final = tuple(groups)
+        handlers: dict[type[Event], tuple[Callable[[Any], None], ...]] = {}
+        for group in groups:
+            for kind, handler in group.handlers.items():
+                handlers[kind] = (*handlers.get(kind, ()), handler)
+        self._handlers: Final = handlers
+
+    @property
+    def counted(self) -> frozenset[type[Event]]:
+        """The kinds of events that feed some metric."""
+        return frozenset(self._handlers)
+
+    def __call__(self, event: Event) -> None:
+        for handler in self._handlers.get(type(event), ()):
+            handler(event)
+
+    def register_stream(self, stream: str) -> None:
+        """The stream's series exist from now on, at 0. `stream`: its table's name."""
+        for group in self._groups:
+            group.register_stream(stream)
+
+    def register_route(self, stream: str, route: str) -> None:
+        """The route's series exist from now on, at 0."""
+        for group in self._groups:
+            group.register_route(stream, route)
+
+    def render(self) -> bytes:
+        """Everything, in the text format whose type is `CONTENT_TYPE`."""
+        return generate_latest(self.registry)

@@ -1,0 +1,72 @@
+"""Metrics of the process and its calls: requests to AWS, waits for limiters, the event loop's lag, what runs."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from typing import Final
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import InfoMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from poller import __version__
+from poller.events import ApiCalled, LimiterWaited, LoopLagged
+from poller.observe.series import PREFIX, Counter, Handlers, Histogram
+
+_CALLS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_WAITS_S: Final = (0.001, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+
+
+class _BuildInfo(Collector):
+    """`poller_build_info`: always 1; its labels say what runs."""
+
+    def describe(self) -> Iterator[Metric]:
+        return self.collect()
+
+    def collect(self) -> Iterator[Metric]:
+        labels = {"version": __version__, "python": platform.python_version()}
+        yield InfoMetricFamily(f"{PREFIX}build", "The versions of the poller and of Python.", value=labels)
+
+
+class ProcessMetrics:
+    """Each family, and below it what feeds it."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        registry.register(_BuildInfo())
+        on = ("service", "operation")
+        self._calls = Counter(
+            registry, "api_requests_total", "Requests to AWS by code: OK or the error's.", *on, "code"
+        )
+        self._call_s = Histogram(
+            registry, "api_request_duration_seconds", "How long requests to AWS took.", *on, bounds=_CALLS_S
+        )
+        self._wait_s = Histogram(
+            registry, "throttle_wait_seconds", "How long calls waited for their limiter.", "limiter", bounds=_WAITS_S
+        )
+        self._lag_s = Histogram(
+            registry, "event_loop_lag_seconds", "How late the event loop woke a timer.", bounds=_WAITS_S
+        )
+        self._lag_s.start()
+        self.handlers: Handlers = {
+            ApiCalled: self._on_call,
+            LimiterWaited: self._on_wait,
+            LoopLagged: self._on_lag,
+        }
+
+    def register_stream(self, stream: str) -> None:
+        """Calls are counted by service, whatever they are for."""
+
+    def register_route(self, stream: str, route: str) -> None:
+        """Calls are counted by service, whatever they are for."""
+
+    def _on_call(self, event: ApiCalled) -> None:
+        labels = (event.service, event.operation)
+        self._calls.values[event.service, event.operation, event.code] += 1
+        self._call_s.observe(labels, event.seconds)
+
+    def _on_wait(self, event: LimiterWaited) -> None:
+        self._wait_s.observe((event.limiter,), event.seconds)
+
+    def _on_lag(self, event: LoopLagged) -> None:
+        self._lag_s.observe((), event.seconds)

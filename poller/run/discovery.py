@@ -1,0 +1,228 @@
+"""Discovery: from the stream's shards to rows in the lease table, and from an old stream to the one that replaced it.
+
+Nothing is all or nothing here: each failing call is tried again alone, and what a listing has shown so far is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeVar
+
+from poller.decide.lineage import Start, new_leases, start_of, unexplained_parents
+from poller.decide.retry import Backoff
+from poller.errors import AwsError, DataTrimmed, InvalidRequest, NotFound
+from poller.events import Discovered, Emit
+from poller.model import LATEST, TRIM_HORIZON, Lease, Position, Shard, ShardPage, StreamInfo
+from poller.run.ports import Clock, LeaseTable, Limiter, StreamSource
+
+T = TypeVar("T")
+
+# A page that fails this often in a row ends the look; the next one goes on from what is known.
+_TRIES_A_CALL = 6
+_BACKOFF = Backoff(first_s=0.1, max_s=2.0)
+# A shard that this many complete listings in a row leave out was trimmed; one listing may be inconsistent.
+_LISTINGS_TO_FORGET = 3
+# How many looks a shard that exists and is not listed may keep the shards below it waiting.
+_LOOKS_FOR_HIDDEN = 5
+_CREATES_AT_ONCE = 16
+
+
+class Discovery:
+    """The shards of one stream, as far as they are known, and the rows that they need.
+
+    `shards` only grows from what pages show (a closed shard stays closed, whatever a stale page says) and forgets what
+    several complete listings no longer have. `doubtful`: the last look left shards aside of which too little is known,
+    and another one is worth while soon.
+    """
+
+    def __init__(
+        self,
+        stream: StreamInfo,
+        source: StreamSource,
+        table: LeaseTable,
+        start: Start,
+        *,
+        describe_limiter: Limiter,
+        clock: Clock,
+        emit: Emit,
+        rng: random.Random,
+        on_created: Callable[[str], None],
+    ) -> None:
+        self.stream = stream
+        self.shards: dict[str, Shard] = {}
+        self.listed_once = False
+        self.doubtful = False
+        self._source = source
+        self._table = table
+        self._start = start
+        self._limiter = describe_limiter
+        self._clock = clock
+        self._emit = emit
+        self._rng = rng
+        self._on_created = on_created
+        self._absent: dict[str, int] = {}
+        self._trimmed: set[str] = set()
+        self._hidden: dict[str, int] = {}
+
+    async def look(self, rows: Callable[[], Mapping[str, Lease]]) -> int:
+        """Lists the stream, then creates the rows that are missing; how many.
+
+        `rows` gives the stream's rows as last seen, and is called after the listing, which tells which of them are the
+        stream's. They may be somewhat old: a row is only ever created where there is none.
+        Raises NotFound (the stream is gone) or, after several tries, what else the call that failed raised; by then the
+        rows for what the listing did show are made.
+        """
+        began = self._clock.monotonic()
+        served_at_s: float | None = None
+        failure: AwsError | None = None
+        try:
+            served_at_s = await self._list()
+        except NotFound:
+            raise
+        except AwsError as error:
+            failure = error
+        created = await self._create_missing(rows(), served_at_s)
+        if failure is not None:
+            raise failure
+        seconds = self._clock.monotonic() - began
+        self._emit(Discovered(stream=self.stream.table, shards=len(self.shards), created=created, seconds=seconds))
+        return created
+
+    async def children_of(self, shard_id: str) -> tuple[Shard, ...]:
+        """The children of one shard, asked for by name; known shards where the server has no such filter.
+
+        Empty: none is listed yet, which may mean that there are none (a disabled stream) or that they are late.
+        """
+        try:
+            children = await self._asking(lambda: self._source.children(shard_id))
+        except InvalidRequest:
+            await self._list()
+            children = ()
+        self._learn(children)
+        return tuple(shard for shard in self.shards.values() if shard.parent_id == shard_id)
+
+    async def create(self, rows: Mapping[str, Lease]) -> int:
+        """Creates the rows that the known shards need beside these; how many."""
+        return await self._create_missing(rows, None)
+
+    async def _list(self) -> float | None:
+        listed: set[str] = set()
+        served_at_s: float | None = None
+        after: str | None = None
+        while True:
+            page = await self._describe(after)
+            self._learn(page.shards)
+            listed.update(shard.shard_id for shard in page.shards)
+            served_at_s = page.served_at_s
+            self.stream = page.stream
+            if page.last_shard_id is None or page.last_shard_id == after:
+                break
+            after = page.last_shard_id
+        self._forget(listed)
+        self.listed_once = True
+        return served_at_s
+
+    async def _describe(self, after_shard_id: str | None) -> ShardPage:
+        return await self._asking(lambda: self._source.describe(after_shard_id))
+
+    def _learn(self, shards: tuple[Shard, ...]) -> None:
+        for shard in shards:
+            known = self.shards.get(shard.shard_id)
+            if known is None:
+                self.shards[shard.shard_id] = shard
+            elif (known.closed, known.parent_id) != (shard.closed, shard.parent_id):
+                self.shards[shard.shard_id] = Shard(
+                    shard.shard_id, shard.parent_id or known.parent_id, closed=shard.closed or known.closed
+                )
+
+    def _forget(self, listed: set[str]) -> None:
+        for shard_id in list(self.shards):
+            if shard_id in listed:
+                self._absent.pop(shard_id, None)
+                continue
+            self._absent[shard_id] = self._absent.get(shard_id, 0) + 1
+            if self._absent[shard_id] >= _LISTINGS_TO_FORGET:
+                del self.shards[shard_id], self._absent[shard_id]
+
+    async def _create_missing(self, rows: Mapping[str, Lease], served_at_s: float | None) -> int:
+        doubtful = await self._explain_parents(rows)
+        certain = {shard.shard_id: shard for shard in self.shards.values() if shard.parent_id not in doubtful}
+        wanted = new_leases(certain, rows, self._start_in_force(rows, served_at_s), stream_arn=self.stream.arn)
+        created = 0
+        limit = asyncio.Semaphore(_CREATES_AT_ONCE)
+        # Parents first, generation by generation: a child's row whose parent has none looks like an orphan's, which may
+        # start at once.
+        for generation in _generations(wanted):
+            created += sum(await asyncio.gather(*(self._create(lease, limit) for lease in generation)))
+        return created
+
+    async def _create(self, lease: Lease, limit: asyncio.Semaphore) -> bool:
+        async with limit:
+            created = await self._asking(lambda: self._table.create(lease), limited=False)
+        if created:
+            self._on_created(lease.shard_id)
+        return created
+
+    def _start_in_force(self, rows: Mapping[str, Lease], served_at_s: float | None) -> Start:
+        """What the rows say, else the start asked for; LATEST only at the first look, whose instant it stands for."""
+        start = start_of(rows.values(), self._start)
+        if start.checkpoint == LATEST:
+            # On the service's clock, since records' creation times are compared with it.
+            now_s = served_at_s if served_at_s is not None else self._clock.wall()
+            start = Start(LATEST, int(now_s * 1000))
+            self._start = Start(TRIM_HORIZON, start.time_ms)
+        return start
+
+    async def _explain_parents(self, rows: Mapping[str, Lease]) -> frozenset[str]:
+        """Asks for parents that no listing shows; returns those about which there is no certain answer yet.
+
+        A parent that can be read was only left out of the listing. Its own parent is not known then, so the shards
+        below it wait for a listing that shows it, for some looks; after those it is taken for a root.
+        """
+        doubtful: set[str] = set()
+        for parent_id in unexplained_parents(self.shards, rows) - self._trimmed:
+            try:
+                await self._source.iterator(parent_id, Position(TRIM_HORIZON))
+            except (NotFound, DataTrimmed):
+                self._trimmed.add(parent_id)
+                continue
+            except AwsError:
+                doubtful.add(parent_id)
+                continue
+            self._hidden[parent_id] = self._hidden.get(parent_id, 0) + 1
+            if self._hidden[parent_id] < _LOOKS_FOR_HIDDEN:
+                doubtful.add(parent_id)
+            else:
+                self._learn((Shard(parent_id, None, closed=True),))
+        self.doubtful = bool(doubtful)
+        return frozenset(doubtful)
+
+    async def _asking(self, call: Callable[[], Awaitable[T]], *, limited: bool = True) -> T:
+        """One call, tried again by itself; what will not change by asking again is raised at once."""
+        failures = 0
+        while True:
+            if limited:
+                await self._limiter.acquire()
+            try:
+                return await call()
+            except (NotFound, InvalidRequest):
+                raise
+            except AwsError:
+                failures += 1
+                if failures >= _TRIES_A_CALL:
+                    raise
+            await self._clock.sleep(_BACKOFF.wait_s(failures, self._rng.random()))
+
+
+def _generations(leases: tuple[Lease, ...]) -> list[list[Lease]]:
+    depth: dict[str, int] = {}
+    generations: list[list[Lease]] = []
+    for lease in leases:  # parents come before their children
+        own = max((depth[parent] + 1 for parent in lease.parents if parent in depth), default=0)
+        depth[lease.shard_id] = own
+        if own == len(generations):
+            generations.append([])
+        generations[own].append(lease)
+    return generations

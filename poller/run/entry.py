@@ -1,0 +1,46 @@
+"""One record on its way on one route: what delivery and dead letters hand to each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from poller.decide.frontier import Ticket
+from poller.model import Message, Record
+from poller.run.tenure import Tenure
+
+
+@dataclass(frozen=True, slots=True)
+class Grave:
+    """Why an entry goes to the dead-letter queue."""
+
+    reason: str
+    code: str
+    text: str
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """One record on its way on one route.
+
+    `attempts` are refusals that count against it, `tries` all failures in a row; `accepted_mark` is the queue's count
+    of accepted messages when this entry was last tried. `doomed`: it cannot be sent at all, known before the first
+    try; it waits for its turn in its lane all the same.
+    """
+
+    tenure: Tenure
+    ticket: Ticket
+    record: Record
+    message: Message
+    accepted_mark: int
+    attempts: int = 0
+    tries: int = 0
+    first_failed_s: float | None = None
+    doomed: Grave | None = None
+
+    @property
+    def lane(self) -> str:
+        return self.record.group
+
+    @property
+    def size_bytes(self) -> int:
+        return self.message.size_bytes

@@ -1,0 +1,156 @@
+"""Follows a table's stream: discovers its shards, notices that it was replaced, and goes on with its successor."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Mapping
+
+from poller.decide.lineage import Stage, Start, children_missing, stage, stream_finished
+from poller.decide.succession import current_arn, next_arn, rows_of, table_name_of
+from poller.errors import NotFound
+from poller.events import DataLost, Emit, StreamEnded, StreamReplaced, StreamSwitched
+from poller.model import TRIM_HORIZON, Lease, Shard, StreamInfo
+from poller.run.discovery import Discovery
+from poller.run.ports import Clock, LeaseTable, Limiter, StreamSource, Tables
+
+
+class Follower:
+    """The stream that is being read, and what is known of its shards.
+
+    `table` is the table's name when the stream was found by it: then a newer stream of the table is followed. None: the
+    stream was given by its ARN, and only that one is read.
+    """
+
+    def __init__(
+        self,
+        stream: StreamInfo,
+        *,
+        table: str | None,
+        start: Start,
+        tables: Tables,
+        open_source: Callable[[str], StreamSource],
+        lease_table: LeaseTable,
+        describe_limiter: Limiter,
+        on_created: Callable[[str], None],
+        clock: Clock,
+        emit: Emit,
+        rng: random.Random,
+    ) -> None:
+        self._latest = stream
+        self._table = table
+        self._start = start
+        self._tables = tables
+        self._open_source = open_source
+        self._lease_table = lease_table
+        self._limiter = describe_limiter
+        self._on_created = on_created
+        self._clock = clock
+        self._emit = emit
+        self._rng = rng
+        self._replaced_by: str | None = None
+        self._end_said = False
+        self._gone = False
+        self._open(stream, start)
+
+    def _open(self, stream: StreamInfo, start: Start) -> None:
+        self.source = self._open_source(stream.arn)
+        self.discovery = Discovery(
+            stream,
+            self.source,
+            self._lease_table,
+            start,
+            describe_limiter=self._limiter,
+            clock=self._clock,
+            emit=self._emit,
+            rng=self._rng,
+            on_created=self._on_created,
+        )
+
+    @property
+    def stream(self) -> StreamInfo:
+        return self.discovery.stream
+
+    @property
+    def shards(self) -> Mapping[str, Shard]:
+        return self.discovery.shards
+
+    def begin(self, rows: Iterable[Lease]) -> None:
+        """Before anything is read: a stream that an earlier run left unfinished comes before the table's newest."""
+        arn = self._latest.arn if self._table is None else current_arn(rows, self._latest.arn)
+        if arn != self._latest.arn:
+            self._open(StreamInfo(arn, self._latest.table, self._latest.view_type, enabled=False), self._start)
+
+    def rows(self, rows: Iterable[Lease]) -> dict[str, Lease]:
+        """Of all rows of the table those of the stream that is being read."""
+        return rows_of(rows, self.stream.arn, self.shards)
+
+    def stages(self, rows: Mapping[str, Lease]) -> dict[str, Stage]:
+        """Where each of the stream's shards stands; nothing may be read before the shards were listed once."""
+        if not self.discovery.listed_once:
+            return {}
+        return {shard_id: stage(lease, rows, self.shards) for shard_id, lease in rows.items()}
+
+    async def discover(self, all_rows: Callable[[], Iterable[Lease]]) -> None:
+        """One look at the stream's shards and, where a table is followed, at the table's newest stream.
+
+        `all_rows`: the lease table as last seen.
+        Raises AwsError as `Discovery.look` does, but for a stream that is gone: that is noted, for `advance`.
+        """
+        try:
+            await self.discovery.look(lambda: self.rows(all_rows()))
+            self._gone = False
+        except NotFound:
+            if self._table is None:
+                raise
+            self._gone = True
+        if self._table is not None and (self._gone or not self.stream.enabled or self._replaced_by is None):
+            await self._look_for_successor(self._table)
+
+    async def _look_for_successor(self, table: str) -> None:
+        latest = await self._tables.latest_stream(table)
+        if latest is None or latest.arn == self.stream.arn:
+            return
+        self._latest = latest
+        if self._replaced_by is None:
+            self._replaced_by = next_arn(self.stream.arn, [*await self._tables.streams(table), latest.arn])
+            if self._replaced_by is not None:
+                self._emit(StreamReplaced(stream=self.stream.table, old_arn=self.stream.arn, new_arn=self._replaced_by))
+
+    def advance(self, rows: Mapping[str, Lease]) -> bool:
+        """Goes on with the successor if this stream is at its end, or gone. True: everything is to be looked at anew.
+
+        A stream that is gone with unfinished shards has taken their last records along: that is said, shard by shard.
+        """
+        finished = stream_finished(rows, self.shards, enabled=self.stream.enabled, complete=self.discovery.listed_once)
+        if not finished and not self._gone:
+            return False
+        if self._replaced_by is None:
+            if finished and not self._end_said:
+                self._end_said = True
+                self._emit(StreamEnded(stream=self.stream.table, stream_arn=self.stream.arn))
+            return False
+        if self._gone:
+            self._say_lost(rows)
+        old, new = self.stream, self._replaced_by
+        enabled = self._latest.enabled if new == self._latest.arn else False
+        self._open(StreamInfo(new, table_name_of(new), self._latest.view_type, enabled), Start(TRIM_HORIZON))
+        self._replaced_by, self._gone, self._end_said = None, False, False
+        self._emit(StreamSwitched(stream=old.table, old_arn=old.arn, new_arn=new))
+        return True
+
+    def _say_lost(self, rows: Mapping[str, Lease]) -> None:
+        for lease in rows.values():
+            if not lease.finished:
+                self._emit(
+                    DataLost(
+                        stream=self.stream.table,
+                        shard=lease.shard_id,
+                        reason="stream_gone",
+                        position=lease.checkpoint,
+                        action="read the stream that replaced it",
+                    )
+                )
+
+    def children_missing(self, rows: Mapping[str, Lease]) -> bool:
+        """Has a shard ended whose children nobody has seen, on a stream that should have some?"""
+        return self.stream.enabled and bool(children_missing(rows, self.shards))

@@ -1,0 +1,52 @@
+"""The limiter behind the port `poller.run.ports.Limiter`: asyncio-throttle's sliding window, without its traps.
+
+Pacing decides when to call; this is the safety net below it, so that no defect there can exceed a service's rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from asyncio_throttle.throttler import Throttler
+
+from poller.events import Emit, LimiterWaited
+from poller.run.ports import Clock
+
+
+class ThrottleLimiter(Throttler):
+    """At most `rate` calls a second, in the order of asking.
+
+    Of asyncio-throttle 1.0.2 it keeps the log of calls in a window. Its `acquire` wakes every 10 ms while it waits,
+    lets waiters overtake each other and reads the real clock: this one sleeps exactly until the window has room, in
+    order, on the clock that it is given. ValueError: a rate that is not positive, on which the original would hang.
+    """
+
+    def __init__(self, name: str, rate: float, clock: Clock, emit: Emit) -> None:
+        if not rate > 0:
+            raise ValueError(f"a limiter needs a positive rate, not {rate}")
+        calls = max(1, round(rate))
+        super().__init__(rate_limit=calls, period=calls / rate)
+        self._name = name
+        self._clock = clock
+        self._emit = emit
+        self._turn = asyncio.Lock()
+
+    def flush(self) -> None:
+        """Forgets the calls that have left the window."""
+        horizon = self._clock.monotonic() - self.period
+        log = self._task_logs
+        while log and log[0] <= horizon:
+            log.popleft()
+
+    async def acquire(self) -> None:
+        """Returns when the next call may be made."""
+        asked = self._clock.monotonic()
+        async with self._turn:
+            self.flush()
+            while len(self._task_logs) >= self.rate_limit:
+                await self._clock.sleep(max(0.0, self._task_logs[0] + self.period - self._clock.monotonic()))
+                self.flush()
+            now = self._clock.monotonic()
+            self._task_logs.append(now)
+        if now > asked:
+            self._emit(LimiterWaited(limiter=self._name, seconds=now - asked))

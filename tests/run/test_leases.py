@@ -1,0 +1,250 @@
+"""Leases over time: taking, renewing, lost answers, deadlines, a table that is away, and a second worker."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from poller.errors import Unavailable
+from poller.events import LeaseLost, LeaseOperation, LeaseTableFailing, LeaseTableRecovered, LeaseTaken
+from tests.memory.gates import Gate, failing, fault, no_answer, open_gate
+from tests.rig import Options, Rig
+from tests.virtual import VirtualClock, run
+
+
+def test_a_killed_workers_lease_is_taken_after_its_duration_and_one_look() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.killed():
+            await clock.sleep(20)
+        killed_at = clock.monotonic()
+        async with rig.running(rig.worker("worker-2")):
+            await rig.until(lambda: any(event.reason == "expired" for event in rig.said(LeaseTaken)))
+            assert 10.0 < clock.monotonic() - killed_at < 10.0 + 4.0 + 1.0
+
+    run(story)
+
+
+def test_a_killed_worker_repeats_no_more_than_a_checkpoint_interval() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, queue="jobs")  # a standard queue shows every duplicate
+        async with rig.killed():
+            for number in range(100):
+                rig.upload(f"item-{number}")
+                await clock.sleep(0.1)
+        async with rig.running(rig.worker("worker-2")):
+            await rig.until(lambda: len(set(rig.received())) == 100)
+            await rig.until(rig.caught_up)
+        assert len(rig.received()) - 100 <= 15  # 1 s of records, and what was read within a poll
+
+    run(story)
+
+
+def test_two_workers_on_one_table_share_no_shard() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        (root,) = list(rig.stream.shards.shards)
+        for child in rig.stream.shards.split(root):
+            rig.stream.shards.split(child)
+        expected = rig.uploads(100)
+        async with rig.running(rig.worker("worker-1")), rig.running(rig.worker("worker-2")):
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+            await clock.sleep(30)
+            owners = [row.owner for row in rig.leases.rows.values() if not row.finished]
+            assert None not in owners
+        assert sorted(rig.received()) == sorted(expected)
+        assert rig.said(LeaseLost) == []
+
+    run(story)
+
+
+@pytest.mark.parametrize("lost", ["renewal", "checkpoint"])
+def test_a_write_that_landed_though_its_answer_was_lost_does_not_cost_the_lease(lost: str) -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running():
+            await clock.sleep(7.0)
+            rig.leases.after = once(no_answer_on("UpdateItem"))
+            if lost == "checkpoint":
+                rig.upload("item")
+            await clock.sleep(60)
+            rig.upload("another")
+            await rig.until(rig.caught_up)
+        assert rig.said(LeaseLost) == []
+        assert "landed" in [event.result for event in rig.said(LeaseOperation)]
+
+    run(story)
+
+
+def test_a_lost_answer_to_a_take_is_found_out_at_the_next_look() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.leases.after = once(no_answer_on("UpdateItem"))
+        rig.upload("item")
+        async with rig.running():
+            await rig.until(lambda: rig.received() == ["item/1"], at_most_s=6)
+        assert [event.reason for event in rig.said(LeaseTaken)] == ["returned"]
+
+    run(story)
+
+
+def test_a_lease_that_another_worker_took_ends_at_once_and_checkpoints_nothing_more() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running():
+            await clock.sleep(5)
+            (row,) = rig.leases.rows.values()
+            stolen = row.taken_by("java-worker")
+            rig.leases.rows[row.shard_id] = stolen
+            rig.upload("item")
+            await rig.until(lambda: bool(rig.said(LeaseLost)))
+            assert rig.said(LeaseLost)[0].reason == "taken"
+            assert rig.leases.rows[row.shard_id] == stolen
+
+    run(story)
+
+
+def test_a_worker_cut_off_from_the_table_stops_before_anybody_may_take_over() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running() as worker:
+            await clock.sleep(5)
+            rig.leases.before = failing(lambda op, name: fault(Unavailable, op, name, "ConnectTimeoutError"))
+            cut_at = clock.monotonic()
+            await rig.until(lambda: not worker.keeper.tenures)
+            assert clock.monotonic() - cut_at < 10.0
+            sent = len(rig.queue.messages)
+            rig.upload("item")
+            await clock.sleep(60)
+            assert len(rig.queue.messages) == sent
+            rig.leases.before = open_gate
+            await rig.until(lambda: rig.received() == ["item/1"], at_most_s=10)
+        assert rig.said(LeaseLost)[0].reason == "deadline"
+        assert rig.said(LeaseTableFailing)
+        assert rig.said(LeaseTableRecovered)
+
+    run(story)
+
+
+def test_nothing_is_sent_that_could_not_be_checkpointed_while_the_table_is_away() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, queue="jobs")
+        away = failing(lambda op, name: fault(Unavailable, op, name, "ConnectTimeoutError"))
+        async with rig.running():
+            for number in range(400):
+                if number == 100:
+                    rig.leases.before = away
+                if number == 300:
+                    rig.leases.before = open_gate
+                rig.upload(f"item-{number}")
+                await clock.sleep(0.1)
+            await rig.until(lambda: len(set(rig.received())) == 400)
+        assert len(rig.received()) - 400 <= 40  # four seconds' worth of a table that is away for twenty
+
+    run(story)
+
+
+def test_a_short_outage_of_the_table_costs_no_lease() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running():
+            await clock.sleep(5)
+            rig.leases.before = failing(lambda op, name: fault(Unavailable, op, name, "ServiceUnavailable"))
+            await clock.sleep(4)
+            rig.leases.before = open_gate
+            await clock.sleep(60)
+        assert rig.said(LeaseLost) == []
+
+    run(story)
+
+
+def test_a_deleted_row_is_made_again_and_read_from_the_horizon() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, queue="jobs")
+        rig.upload("before")
+        async with rig.running():
+            await rig.until(rig.caught_up)
+            rig.leases.rows.clear()
+            rig.upload("after")
+            await rig.until(lambda: {"before/1", "after/1"} <= set(rig.received()), at_most_s=180)
+            await rig.until(rig.caught_up)
+
+    run(story)
+
+
+def test_the_wall_clock_may_jump_an_hour_either_way() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running():
+            for offset_s in (3600.0, -3600.0, 0.0):
+                clock.wall_offset_s = offset_s
+                rig.upload(f"at{offset_s}")
+                await clock.sleep(30)
+            await rig.until(lambda: len(rig.received()) == 3)
+        assert rig.said(LeaseLost) == []
+        assert len(rig.said(LeaseTaken)) == 1
+
+    run(story)
+
+
+def test_an_idle_lease_is_renewed_every_third_of_its_duration() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running():
+            await clock.sleep(30)
+            began = len([event for event in rig.said(LeaseOperation) if event.operation == "renew"])
+            await clock.sleep(60)
+            renewals = len([event for event in rig.said(LeaseOperation) if event.operation == "renew"]) - began
+        assert 15 <= renewals <= 18
+
+    run(story)
+
+
+def test_no_more_than_max_leases_are_held() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(max_leases=1))
+        (root,) = list(rig.stream.shards.shards)
+        rig.stream.shards.split(root)
+        async with rig.running() as worker:
+            await clock.sleep(60)
+            assert len(worker.keeper.tenures) == 1
+
+    run(story)
+
+
+def test_a_stopped_worker_that_wakes_after_its_deadline_sends_and_checkpoints_nothing() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, queue="jobs")
+        async with rig.running() as worker:
+            await clock.sleep(5)
+            (tenure,) = worker.keeper.tenures.values()
+            (row,) = rig.leases.rows.values()
+            tenure.deadline = clock.monotonic()  # as if the process had been stopped until now
+            rig.leases.rows[row.shard_id] = replace(row, owner="worker-2", counter=row.counter + 7)
+            rig.upload("item")
+            await clock.sleep(8)
+            assert rig.received() == []
+            assert rig.leases.rows[row.shard_id].owner == "worker-2"
+
+    run(story)
+
+
+def once(gate: Gate) -> Gate:
+    """The gate for the first call that it stops; open afterwards."""
+    spent = False
+
+    async def one(operation: str, resource: str) -> None:
+        nonlocal spent
+        if not spent:
+            try:
+                await gate(operation, resource)
+            except Exception:
+                spent = True
+                raise
+
+    return one
+
+
+def no_answer_on(operation: str) -> Gate:
+    return failing(no_answer, operation)

@@ -1,0 +1,402 @@
+"""The stream's own surprises: start positions, trimming, replacement, lost shards, faults of its API."""
+
+from __future__ import annotations
+
+import pytest
+
+from poller.decide.lineage import Start
+from poller.errors import DataTrimmed, InvalidRequest, IteratorExpired, Throttled, Unavailable
+from poller.events import (
+    DataLost,
+    DiscoveryFailed,
+    IteratorRenewed,
+    ReadFailing,
+    ReadRecovered,
+    ShardStarted,
+    StartTimeUnsupported,
+    StreamEnded,
+    StreamReplaced,
+    StreamSwitched,
+)
+from poller.model import AT_TIMESTAMP, LATEST, SHARD_END, ViewType
+from tests.memory.gates import Gate, failing, fault, no_answer, open_gate
+from tests.rig import Options, Rig
+from tests.virtual import VirtualClock, run
+
+
+def test_latest_passes_over_what_was_there_and_reads_what_comes() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(start=Start(LATEST)))
+        rig.uploads(10, "before")
+        async with rig.running():
+            await clock.sleep(5)
+            expected = rig.uploads(10, "after")
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+
+    run(story)
+
+
+def test_a_restart_before_the_first_record_does_not_apply_latest_again() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(start=Start(LATEST)))
+        rig.uploads(10, "long-before")
+        await clock.sleep(300)
+        async with rig.killed():
+            await clock.sleep(5)
+        expected = rig.uploads(10, "between")
+        async with rig.running(rig.worker("worker-2")):
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+            await clock.sleep(30)
+        assert sorted(rig.received()) == sorted(expected)
+
+    run(story)
+
+
+def test_latest_is_not_applied_to_the_children_of_a_shard_that_rolled_unnoticed() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(start=Start(LATEST)))
+        rig.uploads(5, "before")
+        await clock.sleep(300)
+        (root,) = list(rig.stream.shards.shards)
+        child = rig.stream.shards.roll(root)
+        rig.stream.shards.hide(child, answers=3)
+        async with rig.running():
+            expected = rig.uploads(5, "child")
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+
+    run(story)
+
+
+def test_an_expired_latest_iterator_is_not_replaced_by_a_newer_now() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(start=Start(LATEST)))
+        async with rig.running():
+            await clock.sleep(300)
+            rig.stream.before = failing(
+                lambda op, name: fault(Throttled, op, name, "ThrottlingException"), "GetRecords"
+            )
+            expected = rig.uploads(5)
+            await clock.sleep(1200)
+            rig.stream.before = open_gate
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+
+    run(story)
+
+
+def test_a_start_time_reads_from_there() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.uploads(5, "before")
+        await clock.sleep(600)
+        since_ms = int(clock.wall() * 1000)
+        await clock.sleep(600)
+        expected = rig.uploads(5, "after")
+        async with rig.running(rig.worker(options=Options(start=Start(AT_TIMESTAMP, since_ms)))):
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+
+    run(story)
+
+
+def test_where_the_server_has_no_start_times_older_records_are_passed_over_and_it_is_said() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.uploads(5, "before")
+        await clock.sleep(600)
+        since_ms = int(clock.wall() * 1000)
+        await clock.sleep(600)
+        expected = rig.uploads(5, "after")
+        iterator = rig.stream.iterator
+
+        async def without(shard_id: str, position: object) -> str:
+            if getattr(position, "kind", None) == AT_TIMESTAMP:
+                raise fault(Unavailable, "GetShardIterator", shard_id, "InternalFailure")
+            return await iterator(shard_id, position)  # type: ignore[arg-type]
+
+        rig.stream.iterator = without  # type: ignore[method-assign]
+        async with rig.running(rig.worker(options=Options(start=Start(AT_TIMESTAMP, since_ms)))):
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+        assert [event.code for event in rig.said(StartTimeUnsupported)] == ["InternalFailure"]
+
+    run(story)
+
+
+def test_trimmed_data_stops_the_shard_loudly_and_keeps_its_checkpoint() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.uploads(5, "first")
+        async with rig.running():
+            await rig.until(rig.caught_up)
+        rig.uploads(5, "lost")
+        (shard,) = rig.stream.shards
+        rig.stream.shards.trim(shard.shard_id)
+        rig.uploads(5, "after")
+        before = rig.checkpoints()
+        async with rig.running(rig.worker("worker-2")) as worker:
+            await clock.sleep(200)
+            assert rig.checkpoints() == before
+            assert len(worker.keeper.tenures) == 1
+        assert [(event.reason, event.action) for event in rig.said(DataLost)] == [("trimmed", "stop")]
+        assert len(rig.said(ReadFailing)) >= 2
+
+    run(story)
+
+
+def test_trimmed_data_can_be_skipped_and_is_counted() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(on_data_loss="skip"))
+        rig.uploads(5, "first")
+        async with rig.running():
+            await rig.until(rig.caught_up)
+        rig.uploads(5, "lost")
+        (shard,) = rig.stream.shards
+        rig.stream.shards.trim(shard.shard_id)
+        expected = rig.uploads(5, "after")
+        async with rig.running(rig.worker("worker-2")):
+            await rig.until(lambda: len(rig.received()) == 10)
+        assert sorted(rig.received()[5:]) == sorted(expected)
+        assert len(rig.said(DataLost)) == 1
+
+    run(story)
+
+
+def test_a_shard_that_vanished_is_not_taken_for_finished() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.uploads(5)
+        async with rig.running():
+            await rig.until(rig.caught_up)
+            (root,) = list(rig.stream.shards.shards)
+            rig.stream.shards.roll(root)
+            rig.stream.shards.forget(root)
+            await clock.sleep(60)
+            assert rig.checkpoints()[root] != SHARD_END
+        assert [event.reason for event in rig.said(DataLost)] == ["shard_gone"]
+
+    run(story)
+
+
+def test_a_disabled_and_enabled_stream_is_read_to_its_end_and_the_new_one_from_its_beginning() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running():
+            expected = rig.uploads(10, "old")
+            await clock.sleep(3)
+            expected += rig.uploads(10, "old-end")
+            rig.table.disable()
+            rig.table.enable(ViewType.NEW_IMAGE)
+            expected += rig.uploads(10, "new")
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected), at_most_s=20)
+        assert len(rig.said(StreamReplaced)) == 1
+        assert len(rig.said(StreamSwitched)) == 1
+        assert sorted(rig.received()[-10:]) == sorted(expected[-10:])
+
+    run(story)
+
+
+def test_a_stream_replaced_twice_while_nobody_looked_is_read_one_after_the_other() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        expected = rig.uploads(5, "first")
+        async with rig.running():
+            await rig.until(rig.caught_up)
+        for name in ("second", "third"):
+            rig.table.disable()
+            await clock.sleep(10)
+            rig.table.enable(ViewType.NEW_IMAGE)
+            expected += rig.uploads(5, name)
+        async with rig.running(rig.worker("worker-2")):
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected), at_most_s=60)
+        assert [sorted(rig.received()[n : n + 5]) for n in (0, 5, 10)] == [
+            sorted(expected[n : n + 5]) for n in (0, 5, 10)
+        ]
+        assert len(rig.said(StreamSwitched)) == 2
+
+    run(story)
+
+
+def test_a_table_made_anew_is_followed() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running():
+            expected = rig.uploads(5, "old")
+            await clock.sleep(10)
+            rig.tables.drop("AnalysisMetadataTable")
+            await clock.sleep(10)
+            rig.table = rig.tables.create("AnalysisMetadataTable")
+            expected += rig.uploads(5, "new")
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected), at_most_s=120)
+
+    run(story)
+
+
+def test_a_stream_that_is_gone_with_unread_records_is_said_and_its_successor_is_read() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.uploads(5, "old")
+        async with rig.running():
+            await rig.until(rig.caught_up)
+        old = rig.stream
+        rig.uploads(5, "lost")
+        rig.table.disable()
+        await clock.sleep(1)
+        rig.table.enable(ViewType.NEW_IMAGE)
+        old.gone = True
+        expected = rig.uploads(5, "new")
+        async with rig.running(rig.worker("worker-2")):
+            await rig.until(lambda: sorted(rig.received()[5:]) == sorted(expected), at_most_s=120)
+        assert [event.reason for event in rig.said(DataLost)] == ["stream_gone"]
+
+    run(story)
+
+
+def test_a_stream_given_by_its_arn_is_not_left_for_a_newer_one() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(follows_table=False))
+        async with rig.running():
+            expected = rig.uploads(5, "old")
+            await clock.sleep(5)
+            rig.table.disable()
+            rig.table.enable(ViewType.NEW_IMAGE)
+            rig.uploads(5, "new")
+            await clock.sleep(120)
+            assert sorted(rig.received()) == sorted(expected)
+        assert len(rig.said(StreamEnded)) == 1
+
+    run(story)
+
+
+@pytest.mark.parametrize(
+    "gate",
+    [
+        failing(lambda op, name: fault(Throttled, op, name, "ThrottlingException"), times=20),
+        failing(lambda op, name: fault(Unavailable, op, name, "InternalServerError"), times=20),
+        failing(no_answer, times=20),
+        failing(lambda op, name: fault(IteratorExpired, op, name, "ExpiredIteratorException"), "GetRecords", times=9),
+        failing(lambda op, name: fault(InvalidRequest, op, name, "ValidationException"), "GetRecords", times=9),
+    ],
+    ids=["throttled", "internal errors", "no answers", "iterators expire", "unknown iterators"],
+)
+def test_a_burst_of_faults_is_survived(gate: Gate) -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        expected = rig.uploads(20)
+        rig.stream.before = gate
+        async with rig.running():
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected), at_most_s=300)
+
+    run(story)
+
+
+def test_a_fault_while_reading_is_said_once_and_so_is_its_end() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running():
+            await clock.sleep(5)
+            rig.stream.before = failing(
+                lambda op, name: fault(Unavailable, op, name, "InternalServerError"), "GetRecords"
+            )
+            await clock.sleep(50)
+            rig.stream.before = open_gate
+            await clock.sleep(10)
+        assert len(rig.said(ReadFailing)) == 1
+        assert len(rig.said(ReadRecovered)) == 1
+
+    run(story)
+
+
+def test_an_expired_iterator_is_renewed_from_the_last_position() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.uploads(3)
+        async with rig.running():
+            await rig.until(rig.caught_up)
+            rig.stream.before = failing(
+                lambda op, name: fault(IteratorExpired, op, name, "ExpiredIteratorException"), "GetRecords", times=1
+            )
+            rig.uploads(3, "after")
+            await rig.until(lambda: len(rig.received()) == 6)
+        (renewed,) = rig.said(IteratorRenewed)
+        assert renewed.position.startswith("after ")
+
+    run(story)
+
+
+def test_a_listing_of_many_pages_with_failing_calls_is_completed_call_by_call() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.stream.page_shards = 5
+        shards = rig.stream.shards
+        for _ in range(4):
+            for shard in [shard.shard_id for shard in shards if not shard.closed]:
+                shards.split(shard)
+        calls = 0
+
+        async def every_third_fails(operation: str, resource: str) -> None:
+            nonlocal calls
+            calls += operation == "DescribeStream"
+            if operation == "DescribeStream" and calls % 3 == 0:
+                raise fault(Unavailable, operation, resource, "InternalServerError")
+
+        rig.stream.before = every_third_fails
+        expected = rig.uploads(100)
+        async with rig.running():
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+        assert rig.said(DiscoveryFailed) == []
+
+    run(story)
+
+
+def test_children_whose_roots_were_trimmed_are_read() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        (root,) = list(rig.stream.shards.shards)
+        rig.stream.shards.split(root)
+        rig.stream.shards.forget(root)
+        expected = rig.uploads(20)
+        async with rig.running():
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+
+    run(story)
+
+
+def test_a_parent_that_a_listing_hides_is_waited_for() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        (root,) = list(rig.stream.shards.shards)
+        rig.upload("item", 1)
+        rig.stream.shards.roll(root)
+        rig.upload("item", 2)
+        rig.stream.shards.hide(root, answers=3)
+        async with rig.running():
+            await rig.until(lambda: rig.received() == ["item/1", "item/2"])
+        assert rig.said(ShardStarted)[0].shard == root
+
+    run(story)
+
+
+def test_a_closed_shard_without_children_holds_nobody_up() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        (root,) = list(rig.stream.shards.shards)
+        low, _high = rig.stream.shards.split(root)
+        rig.uploads(20)
+        rig.stream.shards.close(low)
+        async with rig.running():
+            await rig.until(lambda: len(rig.received()) == 20)
+            await clock.sleep(600)
+
+    run(story)
+
+
+def test_the_trim_horizon_may_move_on_while_a_root_is_begun() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.stream.before = failing(
+            lambda op, name: fault(DataTrimmed, op, name, "TrimmedDataAccessException"), "GetRecords", times=1
+        )
+        expected = rig.uploads(5)
+        async with rig.running():
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+        assert rig.said(DataLost) == []
+
+    run(story)

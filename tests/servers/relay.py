@@ -1,0 +1,139 @@
+"""A TCP relay before a server: cuts the line, holds it up, slows it down, resets it; the server keeps its contents.
+
+It runs in a thread of its own, so that its methods may be called from tests of every kind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Coroutine
+from typing import Any, Final, Self
+
+from tests.standin.httpd import reset_transport
+
+_PIECE_BYTES: Final = 64 * 1024
+_COMMAND_TIMEOUT_S: Final = 10.0
+
+
+class Relay:
+    """Listens on a free port of the loopback interface and passes everything on to `target_port`.
+
+    `delay_s` is how long every piece of up to 64 KiB is held, each way; it may be set at any moment.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="relay", daemon=True)
+        self._server: asyncio.Server | None = None
+        self._lines: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._flowing = asyncio.Event()
+        # Bound and never listening: while the line is cut it keeps the port ours, and connections to it are refused.
+        self._holder = _bound_socket(0)
+        self.port = int(self._holder.getsockname()[1])
+        self.delay_s = 0.0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._loop.call_soon_threadsafe(self._flowing.set)
+        self.restore()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._do(self._end())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(_COMMAND_TIMEOUT_S)
+        self._loop.close()
+        self._holder.close()
+
+    @property
+    def connections(self) -> int:
+        """How many clients are connected through it."""
+        return len(self._tasks)
+
+    def cut(self) -> None:
+        """Resets every connection and refuses new ones, until `restore`."""
+        self._do(self._cut())
+
+    def restore(self) -> None:
+        """Listens again."""
+        self._do(self._listen())
+
+    def reset(self) -> None:
+        """Resets every connection; new ones pass."""
+        self._do(self._reset())
+
+    def freeze(self) -> None:
+        """Holds everything up, until `thaw`: connections stay open, new ones are accepted, and no byte passes."""
+        self._loop.call_soon_threadsafe(self._flowing.clear)
+
+    def thaw(self) -> None:
+        """Lets everything pass again, what was held up first."""
+        self._loop.call_soon_threadsafe(self._flowing.set)
+
+    def _do(self, command: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(command, self._loop).result(_COMMAND_TIMEOUT_S)
+
+    async def _listen(self) -> None:
+        if self._server is None:
+            self._server = await asyncio.start_server(self._connected, sock=_bound_socket(self.port))
+
+    async def _cut(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        await self._reset()
+
+    async def _reset(self) -> None:
+        for line in list(self._lines):
+            reset_transport(line.transport)
+
+    async def _end(self) -> None:
+        await self._cut()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        lines = {writer}
+        self._lines.add(writer)
+        try:
+            there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
+            lines.add(there_writer)
+            self._lines.add(there_writer)
+            await asyncio.gather(self._pass_on(reader, there_writer), self._pass_on(there_reader, writer))
+        except OSError:
+            reset_transport(writer.transport)  # nobody is there, or one side has gone: so has the line
+        finally:
+            for line in lines:
+                line.close()
+            self._lines -= lines
+            self._tasks.discard(task)
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while piece := await reader.read(_PIECE_BYTES):
+            await asyncio.sleep(self.delay_s)
+            await self._flowing.wait()
+            writer.write(piece)
+            await writer.drain()
+        with contextlib.suppress(OSError):
+            writer.write_eof()
+
+
+def _bound_socket(port: int) -> socket.socket:
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    sock.bind(("127.0.0.1", port))
+    return sock

@@ -1,0 +1,250 @@
+"""AWS's errors become ours by code, then by status, and their messages say what, which resource and what to do."""
+
+from __future__ import annotations
+
+import pytest
+from botocore import exceptions as boto
+from botocore.exceptions import ClientError
+
+from poller.aws.errors import UnreadableAnswer, clean, reading, translate
+from poller.errors import (
+    AccessDenied,
+    AwsError,
+    DataTrimmed,
+    InvalidRequest,
+    IteratorExpired,
+    NotFound,
+    Throttled,
+    TooLarge,
+    Unavailable,
+)
+
+
+def _answer(code: str, status: int = 400, text: str = "the service's words.") -> ClientError:
+    response = {"Error": {"Code": code, "Message": text}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return ClientError(response, "GetRecords")  # type: ignore[arg-type]  # the least that botocore fills in
+
+
+def _translate(error: Exception, operation: str = "GetRecords", arn: str = "arn:stream") -> AwsError:
+    return translate(error, operation=operation, resource="orders", arn=arn)
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("ThrottlingException", 400, Throttled),
+        ("Throttling", 400, Throttled),
+        ("ProvisionedThroughputExceededException", 400, Throttled),
+        ("LimitExceededException", 400, Throttled),
+        ("RequestLimitExceeded", 400, Throttled),
+        ("RequestThrottled", 403, Throttled),
+        ("TooManyRequestsException", 429, Throttled),
+        ("KmsThrottled", 400, Throttled),
+        ("KMS.ThrottlingException", 400, Throttled),
+        ("SlowDown", 503, Throttled),
+        ("NeverHeardOf", 429, Throttled),
+        ("ExpiredIteratorException", 400, IteratorExpired),
+        ("TrimmedDataAccessException", 400, DataTrimmed),
+        ("ResourceNotFoundException", 400, NotFound),
+        ("QueueDoesNotExist", 400, NotFound),
+        ("AWS.SimpleQueueService.NonExistentQueue", 400, NotFound),
+        ("NoSuchBucket", 404, NotFound),
+        ("AccessDeniedException", 400, AccessDenied),
+        ("AccessDenied", 403, AccessDenied),
+        ("KMS.AccessDeniedException", 400, AccessDenied),
+        ("KmsAccessDenied", 400, AccessDenied),
+        ("UnrecognizedClientException", 400, AccessDenied),
+        ("InvalidSignatureException", 403, AccessDenied),
+        ("SignatureDoesNotMatch", 403, AccessDenied),
+        ("ExpiredToken", 403, AccessDenied),
+        ("ExpiredTokenException", 400, AccessDenied),
+        ("InvalidClientTokenId", 403, AccessDenied),
+        ("IncompleteSignature", 400, AccessDenied),
+        ("MissingAuthenticationToken", 403, AccessDenied),
+        ("NeverHeardOf", 403, AccessDenied),
+        ("ValidationException", 400, InvalidRequest),
+        ("InvalidMessageContents", 400, InvalidRequest),
+        ("InvalidParameterValue", 400, InvalidRequest),
+        ("SerializationException", 400, InvalidRequest),
+        ("UnknownOperationException", 400, InvalidRequest),
+        ("ConditionalCheckFailedException", 400, InvalidRequest),
+        ("BatchRequestTooLong", 400, TooLarge),
+        ("AWS.SimpleQueueService.BatchRequestTooLong", 400, TooLarge),
+        ("413", 413, TooLarge),
+        ("InternalServerError", 500, Unavailable),
+        ("InternalFailure", 500, Unavailable),
+        ("ServiceUnavailable", 503, Unavailable),
+        ("500", 500, Unavailable),
+        ("502", 502, Unavailable),
+        ("", 500, Unavailable),
+    ],
+)
+def test_a_code_or_a_status_decides_the_class(code: str, status: int, kind: type[AwsError]) -> None:
+    assert type(_translate(_answer(code, status))) is kind
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("NeverHeardOf", 400),
+        ("404", 404),
+        ("KmsDisabled", 400),
+        ("InvalidAddress", 400),
+        ("ResourceInUseException", 400),
+    ],
+)
+def test_a_refusal_that_nobody_knows_blames_neither_the_content_nor_gives_up_the_data(code: str, status: int) -> None:
+    error = _translate(_answer(code, status), "SendMessageBatch")
+
+    assert type(error) is Unavailable
+    assert error.answered
+    assert f"refused with HTTP {status} for a reason that is not known here" in str(error)
+
+
+def test_an_endpoint_that_is_not_sqs_is_no_messages_fault() -> None:
+    assert type(_translate(_answer("UnknownOperationException"), "SendMessageBatch")) is Unavailable
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (boto.EndpointConnectionError(endpoint_url="https://x", error="refused"), "EndpointConnectionError"),
+        (boto.ConnectTimeoutError(endpoint_url="https://x", error="slow"), "ConnectTimeoutError"),
+        (boto.ReadTimeoutError(endpoint_url="https://x", error="slow"), "ReadTimeoutError"),
+        (boto.ConnectionClosedError(endpoint_url="https://x"), "ConnectionClosedError"),
+        (boto.SSLError(endpoint_url="https://x", error=OSError("certificate")), "SSLError"),
+        (boto.HTTPClientError(error="anything"), "HTTPClientError"),
+        (boto.EndpointResolutionError(msg="no such region"), "EndpointResolutionError"),
+        (ConnectionResetError("reset"), "ConnectionResetError"),
+        (UnreadableAnswer("ChecksumMismatch", "the answer was changed on its way"), "ChecksumMismatch"),
+    ],
+)
+def test_without_a_readable_answer_it_is_not_known_what_took_effect(error: Exception, code: str) -> None:
+    translated = _translate(error)
+
+    assert isinstance(translated, Unavailable)
+    assert not translated.answered
+    assert translated.code == code
+    assert str(translated).startswith("GetRecords on orders: ")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        boto.NoCredentialsError(),
+        boto.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"),
+        boto.CredentialRetrievalError(provider="process", error_msg="exit 1"),
+        boto.UnauthorizedSSOTokenError(),
+    ],
+)
+def test_missing_credentials_are_a_denied_access_with_the_mend(error: Exception) -> None:
+    translated = _translate(error)
+
+    assert isinstance(translated, AccessDenied)
+    assert "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in str(translated)
+
+
+# --- messages ---
+
+
+@pytest.mark.parametrize(
+    ("code", "operation", "text", "what", "mend"),
+    [
+        ("AccessDenied", "SendMessageBatch", "", "access denied", "allow sqs:SendMessage on arn:x"),
+        ("AccessDeniedException", "Scan", "User: x", "access denied", "allow dynamodb:Scan on arn:x"),
+        ("AccessDeniedException", "GetRecords", "", "access denied", "allow dynamodb:GetRecords on arn:x"),
+        ("AccessDenied", "PutObject", "", "access denied", "allow s3:PutObject on arn:x"),
+        (
+            "KMS.AccessDeniedException",
+            "SendMessageBatch",
+            "",
+            "access to the key is denied",
+            "allow kms:GenerateDataKey and kms:Decrypt on the key of arn:x",
+        ),
+        (
+            "ExpiredTokenException",
+            "PutObject",
+            "",
+            "the credentials have expired",
+            "renew them, and check this machine's clock",
+        ),
+        (
+            "UnrecognizedClientException",
+            "Scan",
+            "",
+            "the credentials are not accepted",
+            "check the access key, the region and this machine's clock",
+        ),
+        ("LimitExceededException", "GetRecords", "", "throttled", "at most two readers may share a shard"),
+        ("ThrottlingException", "GetRecords", "", "throttled", ""),
+        (
+            "QueueDoesNotExist",
+            "GetQueueUrl",
+            "The specified queue does not exist",
+            "does not exist",
+            "check its name, the region and the account",
+        ),
+        ("ValidationException", "UpdateItem", "wrong", "the request is refused", ""),
+    ],
+)
+def test_a_message_says_what_failed_where_and_what_to_do(
+    code: str, operation: str, text: str, what: str, mend: str
+) -> None:
+    expected = f"{operation} on orders: {what} ({code})" + (f": {text}" if text else "") + (f"; {mend}" if mend else "")
+
+    assert str(_translate(_answer(code, 400, text), operation, arn="arn:x")) == expected
+
+
+def test_a_message_is_one_line() -> None:
+    error = _translate(_answer("InternalServerError", 500, "line one\nline\ttwo\x00."))
+
+    assert str(error) == "GetRecords on orders: the service failed (InternalServerError): line one line two"
+
+
+def test_a_page_without_an_error_code_is_not_repeated() -> None:
+    error = _translate(_answer("500", 500, "<!doctype html><p>secret item</p>"))
+
+    assert str(error) == "GetRecords on orders: the service failed (HTTP500)"
+    assert error.code == "HTTP500"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 validation error detected: Value 'secret' at 'entries.1.messageBody' failed to satisfy constraint",
+        "Value (secret) for parameter MessageBody is invalid",
+    ],
+)
+def test_a_value_that_the_service_quotes_is_left_out(text: str) -> None:
+    message = str(_translate(_answer("InvalidParameterValue", 400, text), "SendMessageBatch"))
+
+    assert "secret" not in message
+    assert "alue ... " in message
+
+
+def test_botocores_own_complaint_about_a_value_is_not_repeated() -> None:
+    error = _translate(boto.ParamValidationError(report="Invalid type, value: secret"))
+
+    assert isinstance(error, InvalidRequest)
+    assert "secret" not in str(error)
+
+
+def test_an_error_knows_operation_resource_and_the_services_own_code() -> None:
+    error = _translate(_answer("AWS.SimpleQueueService.NonExistentQueue"), "SendMessageBatch")
+
+    assert (error.operation, error.resource, error.code) == (
+        "SendMessageBatch",
+        "orders",
+        "AWS.SimpleQueueService.NonExistentQueue",
+    )
+
+
+def test_a_foreign_text_is_bounded_and_on_one_line() -> None:
+    assert clean("a \r\n b\u2028c\x1b[31m" + "x" * 9_999) == ("a b c [31m" + "x" * 999)[:256]
+
+
+def test_an_answer_without_what_it_must_hold_is_unavailable() -> None:
+    answer: dict[str, str] = {}
+
+    with pytest.raises(Unavailable, match="not what the service promises"), reading("DescribeStream", "orders"):
+        answer["StreamDescription"]

@@ -1,0 +1,205 @@
+"""The command line: what it says, and with which exit code it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+
+from poller import cli
+from poller.errors import AwsError, ConfigurationError, PollerError
+
+Main = Callable[[Path | None, Mapping[str, str]], int]
+
+
+def invoke(*arguments: str, **environ: str) -> Result:
+    return CliRunner().invoke(cli.commands, arguments, env=environ, prog_name="poller")
+
+
+def process(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """`python -m poller` in an environment that has no setting of its own."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("POLLER_", "AWS_"))}
+    command = [sys.executable, "-m", "poller", *arguments]
+    return subprocess.run(command, env=clean | environ, capture_output=True, text=True, timeout=60, check=False)
+
+
+def modules_after(statement: str) -> set[str]:
+    """What a fresh interpreter has imported after this."""
+    script = f"import sys\n{statement}\nprint('imported:', *sys.modules)"
+    command = [sys.executable, "-c", script]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return set(result.stdout.rpartition("imported: ")[2].split())
+
+
+@pytest.fixture
+def app(monkeypatch: pytest.MonkeyPatch) -> Callable[[Main], None]:
+    """Puts a daemon's `main` in the place of the real one."""
+
+    def put(main: Main) -> None:
+        module = ModuleType("poller.app")
+        module.main = main  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "poller.app", module)
+
+    return put
+
+
+def raising(error: Exception) -> Main:
+    def main(config: Path | None, environ: Mapping[str, str]) -> int:
+        raise error
+
+    return main
+
+
+def test_the_version_is_said_with_the_name() -> None:
+    assert invoke("--version").output == "poller 0.1.0\n"
+
+
+def test_help_lists_every_command_with_what_it_is_for() -> None:
+    output = invoke("--help").output
+
+    assert "  run   Run the daemon until SIGTERM or Ctrl-C." in output
+    assert "  demo  See it work on an embedded emulator" in output
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_a_help_with_an_example(name: str) -> None:
+    result = invoke(name, "--help")
+
+    assert result.exit_code == 0
+    assert f"  poller {name}" in result.output.split("Usage: ", 1)[1].split("\n", 1)[1]
+
+
+def test_an_unknown_command_is_wrong_usage() -> None:
+    result = invoke("rum")
+
+    assert result.exit_code == 2
+    assert "No such command 'rum'" in result.stderr
+
+
+def test_run_gives_the_daemon_its_file_and_the_environment(app: Callable[[Main], None]) -> None:
+    seen: list[tuple[Path | None, str]] = []
+
+    def main(config: Path | None, environ: Mapping[str, str]) -> int:
+        seen.append((config, environ["POLLER_TABLE"]))
+        return 0
+
+    app(main)
+
+    assert invoke("run", "--config", "a.toml", POLLER_TABLE="Orders").exit_code == 0
+    assert invoke("run", POLLER_CONFIG="b.toml", POLLER_TABLE="Orders").exit_code == 0
+    assert invoke("run", POLLER_TABLE="Orders").exit_code == 0
+    assert seen == [(Path("a.toml"), "Orders"), (Path("b.toml"), "Orders"), (None, "Orders")]
+
+
+def test_run_ends_with_the_daemons_exit_code(app: Callable[[Main], None]) -> None:
+    app(lambda config, environ: 1)
+
+    assert invoke("run").exit_code == 1
+
+
+def test_a_configuration_error_is_one_line_and_exit_code_2(app: Callable[[Main], None]) -> None:
+    app(raising(ConfigurationError("POLLER_TABLE = 'x y': not a table's name;\nsee the list of tables")))
+    result = invoke("run")
+
+    assert result.exit_code == 2
+    assert result.stderr == "poller: POLLER_TABLE = 'x y': not a table's name; see the list of tables\n"
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [PollerError("it failed"), AwsError("it failed", operation="GetRecords", resource="t", code="InternalServerError")],
+)
+def test_an_error_that_was_foreseen_is_one_line_and_exit_code_1(
+    app: Callable[[Main], None], error: PollerError
+) -> None:
+    app(raising(error))
+    result = invoke("run")
+
+    assert result.exit_code == 1
+    assert result.stderr == "poller: it failed\n"
+
+
+def test_a_defect_keeps_its_traceback(app: Callable[[Main], None]) -> None:
+    app(raising(ZeroDivisionError("a defect")))
+    result = invoke("run")
+
+    assert result.exit_code == 1
+    assert isinstance(result.exception, ZeroDivisionError)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "fault"),
+    [
+        (("--for", "30"), 'a duration needs its unit; write "30s" or "30ms"'),
+        (("--for", "soon"), "not a duration"),
+        (("--for", "1ms"), 'must be from "1s" to "7d"'),
+        (("--rate", "0"), "0.1<=x<=20"),
+        (("--http-port", "65536"), "0<=x<=65535"),
+    ],
+)
+def test_the_demo_refuses_values_that_it_cannot_play(arguments: tuple[str, ...], fault: str) -> None:
+    result = invoke("demo", *arguments)
+
+    assert result.exit_code == 2
+    assert fault in result.stderr
+
+
+def test_without_its_emulator_the_demo_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poller.cli.demo.find_spec", lambda name: None if name == "moto" else object())
+    result = invoke("demo")
+
+    assert result.exit_code == 2
+    assert result.stderr.endswith("install it with: pip install 'dynamodb-stream-poller[demo]'\n")
+    assert result.stderr.count("\n") == 1
+
+
+def test_every_command_in_the_table_is_a_click_command() -> None:
+    context = click.Context(cli.commands)
+
+    for name in cli.COMMANDS:
+        assert isinstance(cli.commands.get_command(context, name), click.Command)
+
+
+def test_help_imports_nothing_that_only_the_daemon_needs() -> None:
+    heavy = {"boto3", "botocore", "aiohttp", "asyncio", "pydantic", "rich", "moto", "structlog"}
+
+    assert not heavy & modules_after("from poller.cli import commands; commands(['--help'], standalone_mode=False)")
+
+
+def test_as_a_process_the_module_is_the_console_script() -> None:
+    result = process("--version")
+
+    assert (result.returncode, result.stdout, result.stderr) == (0, "poller 0.1.0\n", "")
+
+
+def test_as_a_process_wrong_usage_ends_with_2() -> None:
+    result = process("rum")
+
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("Usage: poller ")
+
+
+def test_as_a_process_a_bad_setting_is_one_line_and_exit_code_2() -> None:
+    result = process("run", POLLER_TABEL="Orders")
+
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("poller: ")
+    assert "POLLER_TABEL" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_the_daemon_needs_neither_the_emulator_nor_what_draws_tables() -> None:
+    # structlog imports rich wherever it is installed; so this forbids the import instead of looking for it afterwards.
+    forbidden = "sys.modules.update(rich=None, moto=None, flask=None)"
+
+    assert "poller.app" in modules_after(f"{forbidden}; import poller.app")
