@@ -10,11 +10,10 @@ import os
 import random
 import signal
 import sys
-import traceback
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import uvloop
 
@@ -25,7 +24,7 @@ from poller.events import DaemonStarting, DaemonStopped, DaemonStopping, HttpLis
 from poller.observe.fanout import Fanout
 from poller.observe.http import HttpServer, standard_pages
 from poller.observe.lag import LagMeter
-from poller.observe.log import LogSink, capture_libraries
+from poller.observe.log import LogSink, capture_libraries, whereabouts
 from poller.observe.metrics import Metrics
 from poller.run.clock import SystemClock
 from poller.settings import Settings, load
@@ -54,7 +53,7 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = SystemClock()
-        self._log = LogSink(settings.log.level, _log_form(settings), sys.stdout.buffer)
+        self._log = LogSink(settings.log.level, settings.log.format, sys.stdout.buffer)
         self._metrics = Metrics(per_shard=settings.metrics.per_shard)
         self._emit = Fanout([self._log, self._metrics], sys.stderr)
         self._rng = random.Random()
@@ -138,18 +137,3 @@ class Daemon:
     def _log_end(self, clean: bool) -> None:
         seconds = self._clock.monotonic() - self._stop_asked_at if self._stop_asked_at else 0.0
         self._emit(DaemonStopped(clean=clean, seconds=seconds))
-
-
-def whereabouts(error: BaseException) -> str:
-    """An unforeseen error by its kind and place, without its text: that could quote an item."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    frames = traceback.extract_tb(error.__traceback__)
-    places = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames[-4:]]
-    return f"{type(error).__name__} in {' > '.join(places)}"
-
-
-def _log_form(settings: Settings) -> Literal["json", "console"]:
-    if settings.log.format != "auto":
-        return settings.log.format
-    return "console" if sys.stdout.isatty() else "json"

@@ -38,9 +38,11 @@ class _CheckedParser(JSONParser):
         """Raises UnreadableAnswer where botocore would read a cut, changed or foreign answer as an empty one."""
         body: bytes = response["body"]
         good = response["status_code"] < 300
-        # An operation without a result, such as DeleteMessage, is answered with nothing.
-        check_whole(response["headers"], body, json=good and (body != b"" or shape is not None))
-        if good and response["context"]["operation_name"] == "GetRecords":
+        page = good and response["context"]["operation_name"] == "GetRecords"
+        # `poller.aws.page` reads a page. An operation without a result, such as DeleteMessage, answers with nothing.
+        json = good and not page and (body != b"" or shape is not None)
+        check_whole(response["headers"], body, json=json)
+        if page:
             return {BODY: body, "ResponseMetadata": {"HTTPStatusCode": response["status_code"]}}
         try:
             parsed: dict[str, Any] = super().parse(response, shape)
@@ -50,10 +52,11 @@ class _CheckedParser(JSONParser):
 
 
 _PARSER: Final = _CheckedParser()
+_check_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode  # reads all of it and builds next to nothing
 
 
 def check_whole(headers: Mapping[str, str], body: bytes, *, json: bool) -> None:
-    """Raises UnreadableAnswer unless the body is as long as announced, has its checksum and begins like an object.
+    """Raises UnreadableAnswer unless the body is as long as announced, has its checksum and is a JSON object.
 
     botocore checks neither the length nor, except on a few operations, `x-amz-crc32`, and reads what is not JSON as {}.
     """
@@ -63,8 +66,12 @@ def check_whole(headers: Mapping[str, str], body: bytes, *, json: bool) -> None:
     checksum = headers.get("x-amz-crc32")
     if checksum is not None and checksum != str(zlib.crc32(body)):
         raise UnreadableAnswer("ChecksumMismatch", "the answer was changed on its way: its x-amz-crc32 is another")
-    if json and body[:1] != b"{":
-        raise UnreadableAnswer("UnreadableAnswer", "the answer is not JSON: something other than AWS answers here")
+    if json:
+        try:
+            _check_object(body)
+        except (ValueError, RecursionError) as error:
+            text = "the answer is not a JSON object: something other than AWS answers here"
+            raise UnreadableAnswer("UnreadableAnswer", text) from error
 
 
 class ModelLoader(Loader):

@@ -13,7 +13,7 @@ from typing import TypeVar
 from poller.decide.lineage import Start, new_leases, start_of, unexplained_parents
 from poller.decide.retry import Backoff
 from poller.errors import AwsError, DataTrimmed, InvalidRequest, NotFound
-from poller.events import Discovered, Emit
+from poller.events import Discovered, Emit, LeaseOperation
 from poller.model import LATEST, TRIM_HORIZON, Lease, Position, Shard, ShardPage, StreamInfo
 from poller.run.ports import Clock, LeaseTable, Limiter, StreamSource
 
@@ -160,9 +160,18 @@ class Discovery:
 
     async def _create(self, lease: Lease, limit: asyncio.Semaphore) -> bool:
         async with limit:
-            created = await self._asking(lambda: self._table.create(lease), limited=False)
+            created = await self._asking(lambda: self._put(lease), limited=False)
         if created:
             self._on_created(lease.shard_id)
+        return created
+
+    async def _put(self, lease: Lease) -> bool:
+        result = "error"
+        try:
+            created = await self._table.create(lease)
+            result = "ok" if created else "conflict"
+        finally:
+            self._emit(LeaseOperation(stream=self.stream.table, operation="create", result=result))
         return created
 
     def _start_in_force(self, rows: Mapping[str, Lease], served_at_s: float | None) -> Start:

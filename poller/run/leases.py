@@ -236,22 +236,23 @@ class LeaseKeeper:
             lambda row: self._table.add_children(row, names, tenure.deadline),
         )
 
-    async def release(self, tenure: Tenure) -> None:
-        """Gives the lease back; afterwards the tenure is over, whether the table heard of it or not."""
+    async def release(self, tenure: Tenure) -> bool:
+        """Gives the lease back; afterwards the tenure is over in any case. True: the table has heard of it."""
         if tenure.over:
-            return
+            return False
         try:
             async with tenure.lock:
                 await self._call("release", self._table.release(tenure.lease))
         except LeaseConflict:
             self.end(tenure, "taken")
-            return
+            return False
         except AwsError:
             self.end(tenure, "unreleased")
-            return
+            return False
         self._former.discard(tenure.shard_id)
         self._end(tenure)
         self._emit(LeaseReleased(stream=self._stream, shard=tenure.shard_id, checkpoint=tenure.lease.checkpoint))
+        return True
 
     def end(self, tenure: Tenure, reason: str, new_owner: str | None = None) -> None:
         """The tenure is over though nobody gave it back."""

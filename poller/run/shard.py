@@ -90,7 +90,7 @@ class ShardReader:
         self._caught_up = False
         self._at_tip = False
         self._last_created_s: float | None = None
-        self._at_timestamp_tries = 0
+        self._at_timestamp_failures = 0
         self._trouble = Trouble(quiet_failures=1)
 
     async def run(self) -> None:
@@ -132,24 +132,20 @@ class ShardReader:
         try:
             async with self._reading.slots:
                 iterator = await self._reading.source.iterator(shard_id, position)
-        except (Unavailable, InvalidRequest) as error:
+        except InvalidRequest as error:
             if position.kind == AT_TIMESTAMP:
-                self._maybe_without_at_timestamp(error)
+                self._do_without_at_timestamp(error)
             raise
         if position.kind == LATEST:
             # "Now" was then. Should this iterator be lost before the first record, the place is found by time.
             self._position, self._not_before_s = begin(self.tenure.lease, fresh=False)
         return iterator
 
-    def _maybe_without_at_timestamp(self, error: AwsError) -> None:
-        """DynamoDB Local and moto answer AT_TIMESTAMP with an internal error: after a few of those, do without."""
-        self._at_timestamp_tries += 1
-        if isinstance(error, Unavailable) and self._at_timestamp_tries < _AT_TIMESTAMP_TRIES:
-            return
-        if isinstance(error, Unavailable) and not error.answered:
-            return
+    def _do_without_at_timestamp(self, error: AwsError) -> None:
+        """The server does not know AT_TIMESTAMP: the same place is found by the records' creation times."""
         self._not_before_s = (self._position.timestamp_ms or 0) / 1000 - START_TIME_SLACK_S
         self._position = Position(TRIM_HORIZON)
+        self._iterator = None
         self._reading.emit(
             StartTimeUnsupported(stream=self._reading.stream, shard=self.tenure.shard_id, code=error.code)
         )
@@ -234,6 +230,11 @@ class ShardReader:
                 return self._missing(error)
             case InvalidRequest():
                 self._iterator = None  # an iterator that the server does not know (any more)
+            case Unavailable(answered=True) if self._position.kind == AT_TIMESTAMP:
+                # DynamoDB Local answers AT_TIMESTAMP with an internal error, moto the iterator that comes of it.
+                self._at_timestamp_failures += 1
+                if self._at_timestamp_failures >= _AT_TIMESTAMP_TRIES:
+                    self._do_without_at_timestamp(error)
         return self._fail(error.operation, error.code, str(error))
 
     def _fail(self, operation: str, code: str, text: str, *, quick: bool = False) -> float:

@@ -139,6 +139,8 @@ def _decoder(paths: Iterable[Path]) -> Callable[[Buffer], Fields]:
     """
     in_heart = {path[1:] for path in paths if path[0] == "dynamodb" and len(path) > 1}
     beside_it = {path for path in paths if path[0] != "dynamodb"}
+    if not (_is_plain(in_heart) and _is_plain(beside_it)):
+        return _refuse
     heart = _typed_dict(
         _fields(in_heart) | {"SequenceNumber": Required[_NotEmpty], "ApproximateCreationDateTime": int | float}
     )
@@ -147,12 +149,27 @@ def _decoder(paths: Iterable[Path]) -> Callable[[Buffer], Fields]:
     return decode
 
 
+def _refuse(_raw: Buffer) -> Fields:
+    raise ValueError("read as a whole")
+
+
+def _is_plain(paths: Iterable[Path]) -> bool:
+    """Whether these names can be those of a TypedDict.
+
+    msgspec overlooks names beyond ASCII there, now and then (its pull request 1126): a record would be lost in silence.
+    """
+    return all(path[0].isascii() for path in paths)
+
+
 def _fields(paths: Iterable[Path]) -> dict[str, Any]:
     below: dict[str, set[Path]] = {}
     for path in paths:
         below.setdefault(path[0], set()).add(path[1:])
     # Where one path ends and another goes on, all that is below it is decoded: right for both.
-    return {name: Any if () in rests else _typed_dict(_fields(rests)) for name, rests in below.items()}
+    return {
+        name: _typed_dict(_fields(rests)) if () not in rests and _is_plain(rests) else Any
+        for name, rests in below.items()
+    }
 
 
 def _typed_dict(fields: dict[str, Any]) -> Any:

@@ -227,16 +227,20 @@ class Worker:
         self._reading.buffer.report()
         await asyncio.gather(*(self._checkpoint(tenure) for tenure in list(self.keeper.tenures.values())))
 
-    async def _checkpoint(self, tenure: Tenure) -> None:
+    async def _checkpoint(self, tenure: Tenure) -> bool:
+        """True: the table has the frontier as it is."""
         checkpoint = tenure.frontier.checkpoint
         if checkpoint == tenure.lease.checkpoint:
-            return
+            return True
         try:
             await self.keeper.checkpoint(tenure, checkpoint)
         except AwsError as error:
-            self._emit(CheckpointFailed(stream=self.follower.stream.table, shard=tenure.shard_id, code=error.code))
+            name = self.follower.stream.table
+            self._emit(CheckpointFailed(stream=name, shard=tenure.shard_id, code=error.code))
+            return False
         except (LeaseConflict, DeadlinePassed):
-            return  # the tenure is over, as the keeper has said
+            return False  # the tenure is over, as the keeper has said
+        return True
 
     # --- leaving ------------------------------------------------------------------------------------------------------
 
@@ -246,18 +250,22 @@ class Worker:
         for reader, task in self._readers.values():
             if not reader.tenure.frontier.ended:
                 task.cancel()
-        drained = await self._bounded(self._pace.drain_s, [tenure.drained() for tenure in tenures])
+        drained = await self._bounded(self._pace.drain_s, [self._drain(tenure) for tenure in tenures])
         written = await self._bounded(self._pace.farewell_s, [self._checkpoint(tenure) for tenure in tenures])
         released = await self._bounded(self._pace.farewell_s, [self.keeper.release(tenure) for tenure in tenures])
         return drained and written and released
 
-    async def _bounded(self, seconds: float, work: Sequence[Awaitable[None]]) -> bool:
+    async def _drain(self, tenure: Tenure) -> bool:
+        await tenure.drained()
+        return not tenure.over
+
+    async def _bounded(self, seconds: float, work: Sequence[Awaitable[bool]]) -> bool:
+        """Did every part of the work succeed, and within the bound?"""
         try:
             async with asyncio.timeout(seconds):
-                await asyncio.gather(*work)
+                return all(await asyncio.gather(*work))
         except TimeoutError:
             return False
-        return True
 
     async def _wait(self, event: asyncio.Event, seconds: float) -> None:
         try:

@@ -8,6 +8,7 @@ import pytest
 
 from poller.aws.session import Aws, AwsConfig
 from tests.memory.clock import ManualClock
+from tests.standin import Remote, StandInProcess
 
 OpenAws = Callable[[str], Awaitable[Aws]]
 
@@ -43,3 +44,16 @@ def open_aws(_opened: dict[str, Aws], clock: ManualClock, monkeypatch: pytest.Mo
         return _opened[url]
 
     return open_at
+
+
+@pytest.fixture(scope="session")
+def remote() -> Iterator[Remote]:
+    """The stand-in, in a process of its own: use your own table and queue names."""
+    with StandInProcess() as remote:
+        yield remote
+
+
+@pytest.fixture(scope="session")
+def standin(remote: Remote) -> str:
+    """The URL of the stand-in."""
+    return remote.url

@@ -20,6 +20,7 @@ from tests.memory.clock import ManualClock
 from tests.memory.queue import MemoryQueue, size_bytes
 
 ELASTICMQ = pytest.param("elasticmq", marks=pytest.mark.real)
+SERVERS = [ELASTICMQ, "moto_server", "standin"]
 
 
 class Backed(Protocol):
@@ -105,12 +106,12 @@ class ServerBacked:
                 )
 
 
-@pytest.fixture(params=["memory", ELASTICMQ, "moto_server"])
+@pytest.fixture(params=["memory", *SERVERS])
 async def backed(request: pytest.FixtureRequest, open_aws: OpenAws, clock: ManualClock) -> Backed:
     return await _backed(request, open_aws, clock)
 
 
-@pytest.fixture(params=["memory", ELASTICMQ])
+@pytest.fixture(params=["memory", ELASTICMQ, "standin"])
 async def strict(request: pytest.FixtureRequest, open_aws: OpenAws, clock: ManualClock) -> Backed:
     """Those that look at a body's characters: moto takes them all."""
     return await _backed(request, open_aws, clock)
@@ -260,7 +261,7 @@ async def test_a_fifo_queue_accepts_a_duplicate_and_shows_it_to_nobody(backed: B
 # --- finding a queue ---
 
 
-@pytest.mark.parametrize("server", [ELASTICMQ, "moto_server"])
+@pytest.mark.parametrize("server", SERVERS)
 async def test_a_queue_is_found_by_its_url_as_well(
     request: pytest.FixtureRequest, server: str, open_aws: OpenAws
 ) -> None:
@@ -272,7 +273,7 @@ async def test_a_queue_is_found_by_its_url_as_well(
     assert by_url.info == by_name.info
 
 
-@pytest.mark.parametrize("server", [ELASTICMQ, "moto_server"])
+@pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("form", [lambda name: name, lambda name: f"http://127.0.0.1:1/000000000000/{name}"])
 async def test_a_queue_that_does_not_exist_is_not_found(
     request: pytest.FixtureRequest, server: str, form: Callable[[str], str], open_aws: OpenAws

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
+import zlib
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import pytest
 
@@ -19,6 +21,7 @@ from poller.run.ports import StreamSource, Tables
 from tests.contract.conftest import OpenAws
 from tests.memory.clock import ManualClock
 from tests.memory.streams import MemoryTables
+from tests.standin import Remote
 
 Item = Mapping[str, Mapping[str, Any]]
 HORIZON = Position(TRIM_HORIZON)
@@ -45,9 +48,28 @@ class Table(Protocol):
     async def disable(self) -> None: ...
 
 
+class ScriptedTable(Table, Protocol):
+    """One whose shards and time are the test's."""
+
+    def split(self, shard_id: str) -> None: ...
+
+    def roll(self, shard_id: str) -> None: ...
+
+    def trim(self, shard_id: str) -> None:
+        """Forgets all of a shard's records."""
+
+    def list_by(self, page_shards: int) -> None:
+        """From now on a page of the listing holds so many shards."""
+
+    def advance(self, seconds: float) -> None: ...
+
+    def wall(self) -> float: ...
+
+
 class MemoryBacked:
     def __init__(self, clock: ManualClock) -> None:
         self.name = "orders"
+        self.clock = clock
         self.tables = self.world = MemoryTables(clock)
         self.table = self.world.create(self.name, None)
 
@@ -70,6 +92,24 @@ class MemoryBacked:
 
     async def disable(self) -> None:
         self.table.disable()
+
+    def split(self, shard_id: str) -> None:
+        self.table.stream.shards.split(shard_id)
+
+    def roll(self, shard_id: str) -> None:
+        self.table.stream.shards.roll(shard_id)
+
+    def trim(self, shard_id: str) -> None:
+        self.table.stream.shards.trim(shard_id)
+
+    def list_by(self, page_shards: int) -> None:
+        self.table.stream.page_shards = page_shards
+
+    def advance(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+
+    def wall(self) -> float:
+        return self.clock.wall()
 
 
 class ServerBacked:
@@ -124,24 +164,86 @@ class ServerBacked:
         )
 
 
+class StandInBacked(ServerBacked):
+    """The stand-in knows no items: what a write does to the stream is worked out here."""
+
+    ahead_s: ClassVar = 0.0  # its clock is one for all tests
+
+    def __init__(self, aws: Aws, remote: Remote) -> None:
+        super().__init__(aws)
+        self.remote = remote
+        self.items: dict[str, Item] = {}
+
+    async def put(self, item: Item) -> None:
+        key = item["id"]["S"]
+        old = self.items.get(key)
+        self.items[key] = item
+        await self._record(key, "INSERT" if old is None else "MODIFY", new_image=item, old_image=old)
+
+    async def delete(self, key: str) -> None:
+        await self._record(key, "REMOVE", old_image=self.items.pop(key))
+
+    async def _record(self, key: str, event_name: str, **images: Item | None) -> None:
+        info = await self.tables.latest_stream(self.name)
+        assert info is not None
+        shards = [shard.shard_id for shard in (await self.source(info.arn).describe()).shards if not shard.closed]
+        shard_id = shards[zlib.crc32(key.encode()) % len(shards)]
+        self.remote.put(self.name, shard_id, {"key": key, "event_name": event_name, **images})
+
+    async def enable(self, view_type: ViewType) -> None:
+        self.remote.stream(self.name, shards=1, view_type=view_type.value)
+
+    async def disable(self) -> None:
+        self.remote.disable(self.name)
+
+    def split(self, shard_id: str) -> None:
+        self.remote.split(self.name, shard_id)
+
+    def roll(self, shard_id: str) -> None:
+        self.remote.roll(self.name, shard_id)
+
+    def trim(self, shard_id: str) -> None:
+        self.remote.trim(self.name, shard_id)
+
+    def list_by(self, page_shards: int) -> None:
+        self.remote.switch(self.name, page_shards=page_shards)
+
+    def advance(self, seconds: float) -> None:
+        StandInBacked.ahead_s += seconds
+        self.remote.advance(seconds)
+
+    def wall(self) -> float:
+        return time.time() + self.ahead_s
+
+
 async def _table(request: pytest.FixtureRequest, open_aws: OpenAws, clock: ManualClock) -> Table:
     if request.param == "memory":
         return MemoryBacked(clock)
-    table = ServerBacked(await open_aws(request.getfixturevalue(request.param)))
+    aws = await open_aws(request.getfixturevalue(request.param))
+    is_standin = request.param == "standin"
+    table = StandInBacked(aws, request.getfixturevalue("remote")) if is_standin else ServerBacked(aws)
     await table.create()
     return table
 
 
-@pytest.fixture(params=["memory", DYNAMODB_LOCAL, "moto_server"])
+@pytest.fixture(params=["memory", DYNAMODB_LOCAL, "moto_server", "standin"])
 async def table(request: pytest.FixtureRequest, open_aws: OpenAws, clock: ManualClock) -> Table:
     """A table without a stream."""
     return await _table(request, open_aws, clock)
 
 
-@pytest.fixture(params=["memory", DYNAMODB_LOCAL])
+@pytest.fixture(params=["memory", DYNAMODB_LOCAL, "standin"])
 async def full_table(request: pytest.FixtureRequest, open_aws: OpenAws, clock: ManualClock) -> Table:
     """The same where shards can be closed and errors are the service's: moto does neither."""
     return await _table(request, open_aws, clock)
+
+
+@pytest.fixture(params=["memory", "standin"])
+async def scripted(request: pytest.FixtureRequest, open_aws: OpenAws, clock: ManualClock) -> ScriptedTable:
+    """The same where a test can do to shards what the service does by itself."""
+    table = await _table(request, open_aws, clock)
+    assert isinstance(table, MemoryBacked | StandInBacked)
+    return table
 
 
 async def _stream(table: Table, view_type: ViewType = ViewType.NEW_AND_OLD_IMAGES) -> tuple[StreamInfo, StreamSource]:
@@ -429,77 +531,69 @@ async def test_an_html_page_with_status_500_is_the_service_failing(moto_server: 
     assert caught.value.answered
 
 
-# --- what only the memory and the stand-in can do on demand ---
+# --- what the service does by itself ---
 
 
-@pytest.fixture
-def memory(clock: ManualClock) -> MemoryBacked:
-    return MemoryBacked(clock)
-
-
-async def test_an_iterator_expires_after_15_minutes_and_a_new_one_goes_on(
-    memory: MemoryBacked, clock: ManualClock
-) -> None:
-    _, source = await _stream(memory)
+async def test_an_iterator_expires_after_15_minutes_and_a_new_one_goes_on(scripted: ScriptedTable) -> None:
+    _, source = await _stream(scripted)
     shard = await _only_shard(source)
     iterator = await source.iterator(shard.shard_id, HORIZON)
 
-    clock.advance(901)
+    scripted.advance(901)
 
     with pytest.raises(IteratorExpired):
         await source.records(iterator, 1000)
     assert not (await source.records(await source.iterator(shard.shard_id, HORIZON), 1000)).records
 
 
-async def test_a_position_before_the_trim_horizon_is_trimmed_data(memory: MemoryBacked) -> None:
-    _, source = await _stream(memory)
+async def test_a_position_before_the_trim_horizon_is_trimmed_data(scripted: ScriptedTable) -> None:
+    _, source = await _stream(scripted)
     shard_id = (await _only_shard(source)).shard_id
-    first = memory.table.put(_item("a"))
-    second = memory.table.put(_item("b"))
-    assert first is not None
-    assert second is not None
+    await scripted.put(_item("a"))
     iterator = await source.iterator(shard_id, HORIZON)
+    (record,), _ = await _read(source, iterator)
 
-    memory.table.stream.shards.trim(shard_id, int(second))
+    scripted.trim(shard_id)
+    await scripted.put(_item("b"))
 
     with pytest.raises(DataTrimmed):
         await source.records(iterator, 1000)
     with pytest.raises(DataTrimmed):
-        await source.iterator(shard_id, Position.after(first))
-    assert (await _read(source, await source.iterator(shard_id, Position.after(second))))[0] == []
+        await source.iterator(shard_id, Position.after(record["dynamodb"]["SequenceNumber"]))
+    assert len((await _read(source, await source.iterator(shard_id, HORIZON)))[0]) == 1
 
 
-async def test_a_time_begins_with_the_first_record_of_that_second(memory: MemoryBacked, clock: ManualClock) -> None:
-    _, source = await _stream(memory)
+async def test_a_time_begins_with_the_first_record_that_is_not_older(scripted: ScriptedTable) -> None:
+    _, source = await _stream(scripted)
     shard_id = (await _only_shard(source)).shard_id
-    memory.table.put(_item("early"))
-    clock.advance(10)
-    memory.table.put(_item("late"))
+    await scripted.put(_item("early"))
+    scripted.advance(60)
+    await scripted.put(_item("late"))
 
     def at(seconds: float) -> Position:
-        return Position("AT_TIMESTAMP", timestamp_ms=int((clock.wall() + seconds) * 1000))
+        return Position("AT_TIMESTAMP", timestamp_ms=int((scripted.wall() + seconds) * 1000))
 
-    records, _ = await _read(source, await source.iterator(shard_id, at(-5)))
+    records, _ = await _read(source, await source.iterator(shard_id, at(-30)))
 
     assert [record["dynamodb"]["Keys"]["id"]["S"] for record in records] == ["late"]
     assert len((await _read(source, await source.iterator(shard_id, at(-86_400))))[0]) == 2
     with pytest.raises(InvalidRequest):
-        await source.iterator(shard_id, at(5))
+        await source.iterator(shard_id, at(600))
 
 
-async def test_a_split_gives_two_children_and_each_key_goes_on_in_one_of_them(memory: MemoryBacked) -> None:
-    _, source = await _stream(memory)
+async def test_a_split_gives_two_children_and_each_key_goes_on_in_one_of_them(scripted: ScriptedTable) -> None:
+    _, source = await _stream(scripted)
     parent = (await _only_shard(source)).shard_id
     keys = [f"item-{number}" for number in range(20)]
     for key in keys:
-        memory.table.put(_item(key))
+        await scripted.put(_item(key))
 
-    memory.table.stream.shards.split(parent)
+    scripted.split(parent)
     for key in keys:
-        memory.table.put(_item(key, phase={"S": "LATER"}))
+        await scripted.put(_item(key, phase={"S": "LATER"}))
 
     children = await source.children(parent)
-    assert {(child.parent_id, child.closed) for child in children} == {(parent, False)}
+    assert [(child.parent_id, child.closed) for child in children] == [(parent, False)] * 2
     by_child = [(await _read(source, await source.iterator(child.shard_id, HORIZON)))[0] for child in children]
     assert [len(records) > 0 for records in by_child] == [True, True]
     assert sorted(record["dynamodb"]["Keys"]["id"]["S"] for records in by_child for record in records) == sorted(keys)
@@ -508,13 +602,13 @@ async def test_a_split_gives_two_children_and_each_key_goes_on_in_one_of_them(me
     assert end is None
 
 
-async def test_a_long_listing_comes_in_pages(memory: MemoryBacked) -> None:
-    _, source = await _stream(memory)
-    stream = memory.table.stream
-    stream.page_shards = 2
+async def test_a_long_listing_comes_in_pages(scripted: ScriptedTable) -> None:
+    _, source = await _stream(scripted)
+    scripted.list_by(2)
     shard_id = (await _only_shard(source)).shard_id
     for _ in range(4):
-        shard_id = stream.shards.roll(shard_id)
+        scripted.roll(shard_id)
+        (shard_id,) = [child.shard_id for child in await source.children(shard_id)]
 
     pages = [await source.describe()]
     while pages[-1].last_shard_id is not None:

@@ -215,7 +215,7 @@ class MemoryStream:
             older = [entry for entry in shard.entries if entry.created_s * 1000 < position.timestamp_ms]
             return older[-1].sequence_number if older else shard.trimmed
         after = int(position.sequence_number or 0)
-        if after < shard.trimmed:
+        if after <= shard.trimmed:  # the record itself is gone, though perhaps nothing after it
             raise fault(DataTrimmed, "GetShardIterator", resource, "TrimmedDataAccessException")
         return after
 

@@ -15,7 +15,7 @@ from tests.unit.filter_reference import wanted, wildcard
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_compiled_filter_wants_what_the_reference_wants(data: st.DataObject) -> None:
     record = data.draw(records())
     some = data.draw(st.lists(patterns(record), max_size=2))

@@ -100,6 +100,7 @@ RULER: list[tuple[str, Any, bool]] = [
     ('[{"wildcard": "*.pdf"}]', "x.pdf.gz", False),
     ('[{"wildcard": "*a*b*"}]', "xaxbx", True),
     ('[{"wildcard": "*a*b*"}]', "xbxax", False),
+    ('[{"wildcard": "*ab*ba*"}]', "aba", False),
     (r'[{"wildcard": "a\\*b"}]', "a*b", True),
     (r'[{"wildcard": "a\\*b"}]', "axb", False),
     (r'[{"wildcard": "a\\\\*"}]', "a\\b", True),
@@ -314,6 +315,12 @@ def test_a_set_in_another_order_has_not_changed() -> None:
 
 def test_a_list_in_another_order_has_changed() -> None:
     old, new = ({"tags": {"L": [{"S": first}, {"S": second}]}} for first, second in ("ab", "ba"))
+
+    assert compile_filter([], ["tags"]).matches(change("MODIFY", OldImage=old, NewImage=new))
+
+
+def test_a_list_that_grew_has_changed() -> None:
+    old, new = {"tags": {"L": [{"S": "a"}]}}, {"tags": {"L": [{"S": "a"}, {"S": "b"}]}}
 
     assert compile_filter([], ["tags"]).matches(change("MODIFY", OldImage=old, NewImage=new))
 

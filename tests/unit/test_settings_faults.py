@@ -82,8 +82,8 @@ ENVIRONMENT: list[tuple[dict[str, str], str]] = [
         'POLLER_POLLING__REQUESTS_PER_SECOND_PER_SHARD="0": must be above 0',
     ),
     (
-        {"POLLER_POLLING__REQUESTS_PER_SECOND_PER_SHARD": "11"},
-        'POLLER_POLLING__REQUESTS_PER_SECOND_PER_SHARD="11": must be at most 10',
+        {"POLLER_POLLING__REQUESTS_PER_SECOND_PER_SHARD": "1001"},
+        'POLLER_POLLING__REQUESTS_PER_SECOND_PER_SHARD="1001": must be at most 1000',
     ),
     ({"POLLER_ROUTE__MESSAGES_PER_SECOND": "inf"}, 'POLLER_ROUTE__MESSAGES_PER_SECOND="inf": must be a finite number'),
     ({"POLLER_ROUTE__BATCH_SIZE": "11"}, 'POLLER_ROUTE__BATCH_SIZE="11": must be at most 10'),
