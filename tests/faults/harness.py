@@ -49,6 +49,8 @@ _SETTINGS = {
 }
 # For tests in which somebody never answers.
 HASTY = {"POLLER_AWS__REQUEST_TIMEOUT": "200ms", "POLLER_AWS__CONNECT_TIMEOUT": "200ms"}
+# For tests that wait until a lease is over.
+BRIEF = {**HASTY, "POLLER_LEASE__DURATION": "1200ms"}
 
 
 class Site:
@@ -102,8 +104,8 @@ class Site:
     # --- the daemon -----------------------------------------------------------------------------------------------
 
     def load(self, **settings: str) -> Settings:
-        """The settings in force. Without those of the only route where a file has routes of its own."""
-        environ = {**_SETTINGS, **self.settings, **settings}
+        """The settings in force, short of those that are empty, and of the only route's where a file has its own."""
+        environ = {name: value for name, value in {**_SETTINGS, **self.settings, **settings}.items() if value}
         if self.config is not None:
             environ = {name: value for name, value in environ.items() if name not in _OF_THE_ROUTE}
         return load(environ, self.config)
@@ -204,9 +206,10 @@ class Site:
     def finished(self, shard: Shard | None = None) -> bool:
         return self.checkpoint(shard) == SHARD_END
 
-    def settled(self) -> bool:
+    def settled(self, stream: Stream | None = None) -> bool:
         """Does every shard's checkpoint stand at its last record, or at its end?"""
-        return all(self._settled(shard) for shard in self.stream.shards.values() if shard.log.end > shard.log.trimmed)
+        shards = (stream or self.stream).shards.values()
+        return all(self._settled(shard) for shard in shards if shard.log.end > shard.log.trimmed)
 
     def _settled(self, shard: Shard) -> bool:
         checkpoint = self.checkpoint(shard) or ""

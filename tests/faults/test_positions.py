@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from poller.events import DataLost, IteratorRenewed, ReadFailing, ShardFinished, StartTimeUnsupported
-from tests.faults.harness import Site
+from poller.events import DataLost, IteratorRenewed, ShardFinished, StartTimeUnsupported
+from tests.faults.harness import BRIEF, Site
 from tests.standin import AtTimestamp, Fault, Kind
 
 
@@ -28,7 +28,6 @@ async def test_an_iterator_older_than_15_minutes_is_replaced_and_nothing_is_lost
 
 async def test_iterators_that_expire_before_each_page_still_lead_to_the_end(site: Site) -> None:
     site.stream.page_records = 12
-    site.stream.on_page = None
     expected = site.uploads(8)
     for skipped in range(3):
         site.fault(Fault.throttle("ExpiredIteratorException", operation="GetRecords", skip=skipped, times=1))
@@ -68,7 +67,7 @@ async def test_at_trimmed_data_a_shard_stops_loudly_and_keeps_its_checkpoint(sit
     await fall_behind(site)
     checkpoint, before = site.checkpoint(), site.received()
     async with site.running():
-        await site.until(lambda: bool(site.said(ReadFailing)))
+        await site.until(lambda: bool(site.said(DataLost)))
         other = site.stream.add_shard()
         await site.until_received(site.uploads(1, "other", shard=other))
     (lost,) = site.said(DataLost)
@@ -104,6 +103,7 @@ async def test_data_that_is_trimmed_while_its_shard_is_read_is_noticed(site: Sit
 async def test_a_shard_that_is_gone_is_a_loss_and_no_end_that_passes_in_silence(site: Site) -> None:
     async with site.running():
         await site.until_received(site.uploads(1))
+        await site.until(site.settled)
         checkpoint = site.checkpoint()
         site.shard.vanish()
         await site.until(lambda: bool(site.said(DataLost)))
@@ -155,13 +155,10 @@ async def test_a_latest_start_survives_that_its_first_iterator_expires_unread(si
 async def test_a_latest_start_that_never_read_anything_is_not_latest_again_after_a_restart(site: Site) -> None:
     written(site, "too-old", hours_ago(2))
     down = site.fault(Fault.internal(operation="GetRecords"))
-    async with site.killed(POLLER_START_POSITION="LATEST", POLLER_LEASE__DURATION="1500ms", **TIGHT):
+    async with site.killed(POLLER_START_POSITION="LATEST", **BRIEF):
         await site.until(lambda: site.world.count("GetRecords") >= 1)
     wanted = [written(site, "meanwhile", hours_ago(0))]
     site.mend(down)
-    async with site.running(POLLER_START_POSITION="LATEST", POLLER_WORKER_ID="worker-2", **TIGHT):
+    async with site.running(POLLER_START_POSITION="LATEST", POLLER_WORKER_ID="worker-2", **BRIEF):
         await site.until_received(wanted)
     assert site.heard_once(wanted)
-
-
-TIGHT = {"POLLER_AWS__REQUEST_TIMEOUT": "400ms"}
