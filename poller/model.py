@@ -161,7 +161,7 @@ class Record:
 
     `body` is the record's JSON as the service sent it; `group` a hash of the item's key (32 hex digits), the same for
     every change of one item whatever the order in which the service names its key attributes; `created_s` the service's
-    `ApproximateCreationDateTime` (seconds since the epoch, whole seconds).
+    `ApproximateCreationDateTime` (seconds since the epoch, whole seconds), 0 if it is not known.
 
     `fault` is None, or why the record could not be understood: such a record is never dropped, it goes to the
     dead-letter queue of every route, and then the fields that could not be read are empty.
@@ -175,6 +175,10 @@ class Record:
     group: str
     body: bytes
     fault: str | None = None
+
+    def age_s(self, wall_s: float) -> float:
+        """Seconds since the record was created, 0 if that is not known; never negative, whatever the clocks show."""
+        return max(0.0, wall_s - self.created_s) if self.created_s else 0.0
 
 
 @dataclass(frozen=True, slots=True)

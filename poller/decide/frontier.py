@@ -90,5 +90,5 @@ class Frontier:
 
     @property
     def oldest_open_created_s(self) -> float | None:
-        """When the oldest unsettled record was created (seconds since the epoch)."""
-        return self._tickets[0].created_s if self._tickets else None
+        """When the oldest unsettled record was created (seconds since the epoch), None if nobody knows."""
+        return (self._tickets[0].created_s or None) if self._tickets else None

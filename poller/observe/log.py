@@ -61,7 +61,7 @@ class LogSink:
         kind = type(event)
         method, name, names = self._plans.get(kind) or self._plan(kind)
         if method is not None:
-            method(name, **{field: getattr(event, field) for field in names})
+            method(name, **{field: _brief(getattr(event, field)) for field in names})
 
     def library(self, level: Level, **said: object) -> None:
         """A line of a library's."""
@@ -72,6 +72,11 @@ class LogSink:
         method = None if silent or kind.level is None else self._methods[kind.level]
         self._plans[kind] = (method, kind.name(), tuple(field.name for field in fields(kind)))
         return self._plans[kind]
+
+
+def _brief(value: object) -> object:
+    """A time to the millisecond is enough for a line."""
+    return round(value, 3) if isinstance(value, float) else value
 
 
 class _Stamp:
@@ -118,7 +123,9 @@ class _Bridge(logging.Handler):
     """Hands the records of stdlib logging to the sink."""
 
     def __init__(self, sink: LogSink) -> None:
-        super().__init__(max(logging.INFO, sink.level))
+        # A library's INFO is about itself ("found credentials in ..."): for those who look for a fault. Its DEBUG shows
+        # the wire, and is never logged.
+        super().__init__(logging.INFO if sink.level <= logging.DEBUG else max(logging.WARNING, sink.level))
         self._sink = sink
 
     def emit(self, record: logging.LogRecord) -> None:

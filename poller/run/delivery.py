@@ -234,7 +234,7 @@ class Delivery:
         refused: list[tuple[Entry, Refused]] = []
         for entry, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Accepted):
-                latencies.append(max(0.0, wall - entry.record.created_s))
+                latencies.append(entry.record.age_s(wall))
                 self.settle(entry)
             else:
                 refused.append((entry, outcome))
@@ -261,7 +261,7 @@ class Delivery:
             attempts=entry.attempts,
             tries=entry.tries,
             queue_alive=self._accepted > entry.accepted_mark,
-            age_s=self._clock.wall() - entry.record.created_s,
+            age_s=entry.record.age_s(self._clock.wall()),
             random_unit=self._rng.random(),
         )
         match decided:

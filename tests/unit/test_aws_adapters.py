@@ -211,6 +211,29 @@ async def test_a_scan_without_items_is_not_an_empty_table(aws: Aws) -> None:
         await BotoLeaseTable(aws, "leases", print).list()
 
 
+ITEM = {"leaseKey": {"S": "shard"}, "leaseCounter": {"N": "7"}, "checkpoint": {"S": "1"}, "leaseOwner": {"S": "me"}}
+
+
+async def test_rows_are_read_consistently_and_to_the_last_page(aws: Aws) -> None:
+    start = {"leaseKey": {"S": "shard"}}
+    wire = Wire(
+        aws.leases.client,
+        Answer({"Items": [ITEM], "LastEvaluatedKey": start}),
+        Answer({"Items": [{**ITEM, "leaseKey": {"S": "other"}}]}),
+        Answer({"Item": ITEM}),
+    )
+    table = BotoLeaseTable(aws, "leases", print)
+
+    assert [lease.shard_id for lease in await table.list()] == ["shard", "other"]
+    assert await table.read("shard") == LEASE
+
+    assert wire.bodies == [
+        {"TableName": "leases", "ConsistentRead": True},
+        {"TableName": "leases", "ConsistentRead": True, "ExclusiveStartKey": start},
+        {"TableName": "leases", "Key": start, "ConsistentRead": True},
+    ]
+
+
 KEY = {
     "KeySchema": [{"AttributeName": "leaseKey", "KeyType": "HASH"}],
     "AttributeDefinitions": [{"AttributeName": "leaseKey", "AttributeType": "S"}],

@@ -76,12 +76,13 @@ def test_what_is_open_is_counted_until_it_is_settled() -> None:
 
 def test_the_age_is_that_of_the_oldest_unsettled_record() -> None:
     frontier = Frontier("100")
-    assert frontier.oldest_open_created_s is None
+    ages = [frontier.oldest_open_created_s]
     first = frontier.admit(before="100", parts=1, created_s=7.0, size_bytes=1)
     frontier.admit(before="101", parts=1, created_s=8.0, size_bytes=1)
-    assert frontier.oldest_open_created_s == 7.0
+    ages.append(frontier.oldest_open_created_s)
     frontier.settle(first)
-    assert frontier.oldest_open_created_s == 8.0
+    ages.append(frontier.oldest_open_created_s)
+    assert ages == [None, 7.0, 8.0]
 
 
 def test_settling_more_often_than_routes_wanted_it_is_a_defect() -> None:
