@@ -95,11 +95,11 @@ def test_every_match_arrives_whatever_happens_to_the_worker_its_queue_and_its_st
         }
         with Daemon(environment, tmp_path / "log.jsonl", ("--config", str(config))) as daemon:
             writer.start()
-            exits = live_through_it(daemon, writer, line, table)
+            exits, memory = live_through_it(daemon, writer, line, table)
             writer.join()
             if writer.failure is not None:
                 raise writer.failure
-            memory = watch_the_rest(daemon, writer, [standard, fifo, dead])
+            watch_the_rest(daemon, writer, [standard, fifo, dead])
             exits.append(daemon.terminate())
 
     assert Counter(name for name in standard.names if name).keys() == set(writer.expected)
@@ -110,9 +110,6 @@ def test_every_match_arrives_whatever_happens_to_the_worker_its_queue_and_its_st
     duplicates = len(standard.names) - len(set(standard.names))
     assert duplicates <= 3 * most_within([one.sent_ms for one in standard.received], window_ms)
     assert poisoned(dead) == {"poison"}
-    print(
-        f"{len(standard.names)} messages, {duplicates} of them duplicates; exits {exits}; memory {memory[0]}..{max(memory)}"
-    )
     assert [code for code, _ in exits] == [0, 0, 0]
     assert all(seconds < 10.0 for _, seconds in exits)
     assert len(daemon.events("stream_switched")) == 1
@@ -121,8 +118,13 @@ def test_every_match_arrives_whatever_happens_to_the_worker_its_queue_and_its_st
     assert max(memory) < 1.5 * memory[0], f"memory grew: {memory}"
 
 
-def live_through_it(daemon: Daemon, writer: Writer, line: Relay, table: Table) -> list[tuple[int, float]]:
-    """Three kills, two stops, twenty seconds without a queue, a poison record, and another stream; in this order."""
+def live_through_it(
+    daemon: Daemon, writer: Writer, line: Relay, table: Table
+) -> tuple[list[tuple[int, float]], list[int]]:
+    """Three kills, two stops, twenty seconds without a queue, a poison record, and another stream.
+
+    The exits, each with its seconds, and the worker's memory before, during and after the time without a queue.
+    """
     exits = []
 
     def written(share: float) -> None:
@@ -144,10 +146,14 @@ def live_through_it(daemon: Daemon, writer: Writer, line: Relay, table: Table) -
         table.put("poison", "CREATED", 1)
         table.put("poison", "FILE_UPLOAD_COMPLETE", 1, file={"S": "\u0001" * 300_000})
     written(0.3)
+    memory = [daemon.rss_bytes()]
     line.cut()
-    time.sleep(20.0)
+    for _ in range(20):
+        time.sleep(1.0)
+        memory.append(daemon.rss_bytes())
     line.restore()
     written(0.7)
+    memory.append(daemon.rss_bytes())
     daemon.kill()
     restart()
     with writer.pause:
@@ -159,24 +165,20 @@ def live_through_it(daemon: Daemon, writer: Writer, line: Relay, table: Table) -
     written(0.95)
     daemon.kill()
     restart()
-    return exits
+    return exits, memory
 
 
-def watch_the_rest(daemon: Daemon, writer: Writer, mailboxes: Sequence[Mailbox]) -> list[int]:
-    """Receives until all is there; the worker's memory from its first seconds to the end."""
-    daemon.wait_for("shard_started")
-    memory = [daemon.rss_bytes()]
+def watch_the_rest(daemon: Daemon, writer: Writer, mailboxes: Sequence[Mailbox]) -> None:
+    """Receives until all is there."""
     expected = set(writer.expected)
 
     def all_there() -> bool:
         for mailbox in mailboxes:
             mailbox.drain()
-        memory.append(daemon.rss_bytes())
         standard, fifo, dead = mailboxes
         return expected <= set(standard.names) and expected <= set(fifo.names) and len(dead.received) >= 2
 
     wait_until(all_there, daemon.tail, at_most_s=300)
-    return memory
 
 
 def in_order(names: Sequence[str]) -> bool:
