@@ -33,11 +33,18 @@ class Throttled(AwsError):
 
 
 class Unavailable(AwsError):
-    """The service failed or could not be reached; whether the request took effect is unknown if `answered` is false."""
+    """The service failed or could not be reached.
 
-    def __init__(self, message: str, *, operation: str, resource: str, code: str, answered: bool) -> None:
+    `answered` is false where no answer came: then it is not known whether the request took effect, unless `sent` is
+    false as well and the request never left.
+    """
+
+    def __init__(
+        self, message: str, *, operation: str, resource: str, code: str, answered: bool, sent: bool = True
+    ) -> None:
         super().__init__(message, operation=operation, resource=resource, code=code)
         self.answered = answered
+        self.sent = sent
 
 
 class AccessDenied(AwsError):

@@ -148,6 +148,9 @@ NO_CREDENTIALS: Final = (
     boto.RefreshWithMFAUnsupportedError,
 )
 
+# No connection came about: the request never left this machine.
+NOT_CONNECTED: Final = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
+
 CREDENTIALS_MEND: Final = (
     "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the container or the instance a role"
 )
@@ -173,7 +176,8 @@ def translate(error: Exception, *, operation: str, resource: str, arn: str = "*"
     code = type(error).__name__
     if isinstance(error, UnreadableAnswer):
         # It is not known whether the request took effect, just as if no answer had come.
-        return Unavailable(f"{where}: {clean(error)} ({error.code})", code=error.code, answered=False, **names)
+        text = f"{where}: {clean(error)} ({error.code})"
+        return Unavailable(text, operation=operation, resource=resource, code=error.code, answered=False)
     if isinstance(error, NO_CREDENTIALS):
         return AccessDenied(
             f"{where}: no usable AWS credentials ({code}): {clean(error)}; {CREDENTIALS_MEND}", code=code, **names
@@ -181,7 +185,9 @@ def translate(error: Exception, *, operation: str, resource: str, arn: str = "*"
     if isinstance(error, boto.ParamValidationError):
         # Its own text quotes the values.
         return InvalidRequest(f"{where}: the request does not fit the service's model ({code})", code=code, **names)
-    return Unavailable(f"{where}: no answer ({code}): {clean(error)}", code=code, answered=False, **names)
+    sent = not isinstance(error, NOT_CONNECTED)
+    text = f"{where}: no answer ({code}): {clean(error)}"
+    return Unavailable(text, operation=operation, resource=resource, code=code, answered=False, sent=sent)
 
 
 def _refused(error: boto.ClientError, operation: str, resource: str, arn: str) -> AwsError:

@@ -43,15 +43,24 @@ class Pool:
     """At most `threads` daemon threads for the calls of one service.
 
     `limit_s` bounds every call from its caller's point of view, whatever its thread does: once for the wait for a free
-    thread, once from then on. `monotonic` is the clock of the callers' deadlines.
+    thread, once from then on. `monotonic` is the clock of the callers' deadlines; `connect_s` how long a request may
+    take to connect before it is on its way: so much earlier than its deadline it is not begun any more.
     """
 
     def __init__(
-        self, service: str, threads: int, *, limit_s: float, emit: Emit, monotonic: Callable[[], float]
+        self,
+        service: str,
+        threads: int,
+        *,
+        limit_s: float,
+        emit: Emit,
+        monotonic: Callable[[], float],
+        connect_s: float = 0.0,
     ) -> None:
         self._service = service
         self._threads_max = threads
         self._limit_s = limit_s
+        self._connect_s = connect_s
         self._emit = emit
         self._monotonic = monotonic
         self._calls: queue.SimpleQueue[_Call | None] = queue.SimpleQueue()
@@ -70,9 +79,8 @@ class Pool:
     ) -> T:
         """Calls `function` in a thread. One attempt; what the far side does comes as AwsError, translated.
 
-        DeadlinePassed: a thread was free only after `not_after`, and nothing was sent. A request may still take its
-        time to connect after that look at the clock: the caller's margin has to hold the connect time-out. A cancelled
-        call that has not begun is not made.
+        DeadlinePassed: a thread was free only when the request could have gone out after `not_after`, and nothing was
+        sent. A cancelled call that has not begun is not made.
         """
         if self._closed:
             raise self._unavailable(operation, target, "ClientClosed", "the client is closed")
@@ -115,7 +123,7 @@ class Pool:
         event: ApiCalled | None = None
         if not call.waiter.done():
             call.started = started = self._monotonic()
-            if started >= call.not_after:
+            if started + self._connect_s >= call.not_after:
                 error = DeadlinePassed(f"{call.operation} on {call.target.name}: not sent, its deadline has passed")
             else:
                 result, error = self._attempt(call)

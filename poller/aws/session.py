@@ -102,7 +102,14 @@ class Aws:
 
     def _lane(self, service: str, client: Any, threads: int) -> Lane[Any]:
         limit_s = 2 * (self._config.connect_timeout_s + self._config.request_timeout_s)
-        pool = Pool(service, threads, limit_s=limit_s, emit=self._emit, monotonic=self._monotonic)
+        pool = Pool(
+            service,
+            threads,
+            limit_s=limit_s,
+            emit=self._emit,
+            monotonic=self._monotonic,
+            connect_s=self._config.connect_timeout_s,
+        )
         lane = Lane(client, pool)
         self._lanes.append(lane)
         return lane

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from poller.aws.errors import Target, reading, unreadable
@@ -55,7 +56,12 @@ class BotoStreamSource:
             )
         with reading("DescribeStream", self._table):
             description = answer["StreamDescription"]
-            return ShardPage(_stream_info(description), _shards(description), description.get("LastEvaluatedShardId"))
+            return ShardPage(
+                _stream_info(description),
+                _shards(description),
+                description.get("LastEvaluatedShardId"),
+                _served_at_s(answer["ResponseMetadata"]["HTTPHeaders"].get("date", "")),
+            )
 
     async def children(self, shard_id: str) -> tuple[Shard, ...]:
         """One call with the filter CHILD_SHARDS. A server that answers with other shards does not know the filter."""
@@ -150,6 +156,14 @@ class BotoTables:
             if not last_arn:
                 return sorted(found, key=found.__getitem__)  # a label is the time at which the stream was made
             request["ExclusiveStartStreamArn"] = last_arn
+
+
+def _served_at_s(date: str) -> float | None:
+    """The service's clock by an answer's `Date`, None where it does not say."""
+    try:
+        return parsedate_to_datetime(date).timestamp()
+    except ValueError:
+        return None
 
 
 def _stream_info(description: StreamDescriptionTypeDef) -> StreamInfo:

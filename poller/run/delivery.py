@@ -186,7 +186,7 @@ class Delivery:
         except InvalidRequest as error:
             await self._blame(live, error)
         except AwsError as error:
-            if isinstance(error, Unavailable) and not error.answered:
+            if isinstance(error, Unavailable) and error.sent and not error.answered:
                 self._emit(Resent(stream=self._stream, route=self.name, reason="no_answer", count=len(live)))
             self._emit(SendFailed(stream=self._stream, route=self.name, code=error.code, count=len(live)))
             for entry in live:

@@ -75,13 +75,18 @@ class Settings(BaseSettings):
             yield refused("is the stream's own table; lease rows need a table of their own", "lease.table")
         if len(self.lease_table) > 255:
             yield refused("the table's name with -leases is too long for a table; name the lease table", "lease.table")
-        if 3 * self.aws.request_timeout_s >= self.lease.duration_s:
+        for name, timeout_s in (
+            ("request_timeout", self.aws.request_timeout_s),
+            ("connect_timeout", self.aws.connect_timeout_s),
+        ):
+            if 3 * timeout_s < self.lease.duration_s:
+                continue
             # A request that hangs must leave time for two more before the lease is over.
-            if "request_timeout_s" in self.aws.model_fields_set:
+            if f"{name}_s" in self.aws.model_fields_set:
                 lease = format_duration(self.lease.duration_s)
-                yield refused(f"must be below a third of lease.duration ({lease})", "aws.request_timeout")
-            timeout = format_duration(self.aws.request_timeout_s)
-            yield refused(f"must be longer than three times aws.request_timeout ({timeout})", "lease.duration")
+                yield refused(f"must be below a third of lease.duration ({lease})", f"aws.{name}")
+            timeout = format_duration(timeout_s)
+            yield refused(f"must be longer than three times aws.{name} ({timeout})", "lease.duration")
         if not self.routes:
             yield refused("none; a stream without a route goes nowhere", "route")
         names = [route.name for route in self.routes]

@@ -248,3 +248,12 @@ def test_an_answer_without_what_it_must_hold_is_unavailable() -> None:
 
     with pytest.raises(Unavailable, match="not what the service promises"), reading("DescribeStream", "orders"):
         answer["StreamDescription"]
+
+
+def test_a_request_that_found_no_connection_was_never_sent() -> None:
+    refused = _translate(boto.EndpointConnectionError(endpoint_url="https://x", error="refused"))
+    silent = _translate(boto.ReadTimeoutError(endpoint_url="https://x", error="slow"))
+
+    assert isinstance(refused, Unavailable)
+    assert isinstance(silent, Unavailable)
+    assert (refused.sent, silent.sent) == (False, True)

@@ -32,8 +32,17 @@ def events() -> list[Event]:
 def make(clock: ManualClock, events: list[Event]) -> Iterator[Callable[..., Pool]]:
     made: list[Pool] = []
 
-    def make_pool(threads: int = 1, limit_s: float = 3600.0) -> Pool:
-        made.append(Pool("sqs", threads, limit_s=limit_s, emit=events.append, monotonic=clock.monotonic))
+    def make_pool(threads: int = 1, limit_s: float = 3600.0, connect_s: float = 0.0) -> Pool:
+        made.append(
+            Pool(
+                "sqs",
+                threads,
+                limit_s=limit_s,
+                emit=events.append,
+                monotonic=clock.monotonic,
+                connect_s=connect_s,
+            )
+        )
         return made[-1]
 
     yield make_pool
@@ -104,6 +113,16 @@ async def test_a_request_that_could_only_start_past_its_deadline_is_not_made(
     assert isinstance(results[1], DeadlinePassed)
     assert made == []
     assert [event.operation for event in events if isinstance(event, ApiCalled)] == ["First"]
+
+
+async def test_a_request_that_could_only_connect_past_its_deadline_is_not_made(
+    make: Callable[..., Pool], clock: ManualClock
+) -> None:
+    pool = make(connect_s=2.0)
+
+    assert await pool.call("First", ORDERS, clock.monotonic() + 2.5, lambda: 1) == 1
+    with pytest.raises(DeadlinePassed):
+        await pool.call("Second", ORDERS, clock.monotonic() + 2.0, lambda: 2)
 
 
 async def test_no_more_threads_than_allowed_work_at_once(make: Callable[..., Pool]) -> None:

@@ -48,6 +48,10 @@ ENVIRONMENT: list[tuple[dict[str, str], str]] = [
         'POLLER_LEASE__DURATION="9s": must be longer than three times aws.request_timeout (3s)',
     ),
     (
+        {"POLLER_AWS__CONNECT_TIMEOUT": "4s"},
+        'POLLER_AWS__CONNECT_TIMEOUT="4s": must be below a third of lease.duration (10s)',
+    ),
+    (
         {"POLLER_AWS__REQUEST_TIMEOUT": "4s"},
         'POLLER_AWS__REQUEST_TIMEOUT="4s": must be below a third of lease.duration (10s)',
     ),
