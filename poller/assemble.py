@@ -56,7 +56,7 @@ def assemble(settings: Settings, found: Found, world: World) -> Worker:
         open_source=lambda arn: BotoStreamSource(found.aws, arn, name),
         lease_table=found.lease_table,
         describe_limiter=ThrottleLimiter("describe_stream", _DESCRIBE_PER_S, clock, emit),
-        on_created=keeper.created_here.add,
+        on_created=keeper.note_created,
         clock=clock,
         emit=emit,
         rng=rng,

@@ -118,7 +118,7 @@ class Rig:
             open_source=self._source,
             lease_table=self.leases,
             describe_limiter=ThrottleLimiter("describe_stream", 10, clock, emit),
-            on_created=keeper.created_here.add,
+            on_created=keeper.note_created,
             clock=clock,
             emit=emit,
             rng=rng,

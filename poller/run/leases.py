@@ -85,7 +85,7 @@ class LeaseKeeper:
         self.limits = limits
         self.worker_id = worker_id
         self.tenures: dict[str, Tenure] = {}
-        self.created_here: set[str] = set()
+        self._just_created: set[str] = set()
         self.on_taken: Callable[[Tenure], None] = lambda _: None
         self.on_over: Callable[[Tenure], None] = lambda _: None
         self._table = table
@@ -140,6 +140,7 @@ class LeaseKeeper:
             shuffled=lambda takes: self._rng.sample(takes, len(takes)),
         )
         taken = sum(await asyncio.gather(*(self._take(take) for take in plan.take)))
+        self._just_created.difference_update(stages)
         self._emit(self._fleet(rows, stages, plan.workers))
         return taken
 
@@ -167,9 +168,8 @@ class LeaseKeeper:
                 return False
         if lease.shard_id in self.tenures:
             return False
-        tenure = Tenure(
-            row, sent_at, sent_at + self.limits.own_s, self._buffer, fresh=lease.shard_id in self.created_here
-        )
+        fresh = lease.shard_id in self._just_created
+        tenure = Tenure(row, sent_at, sent_at + self.limits.own_s, self._buffer, fresh=fresh)
         self.tenures[lease.shard_id] = tenure
         self._former.add(lease.shard_id)
         self._emit(
@@ -183,6 +183,10 @@ class LeaseKeeper:
         )
         self.on_taken(tenure)
         return True
+
+    def note_created(self, shard_id: str) -> None:
+        """This process has just made the shard's row; what is taken at the next opportunity is taken fresh."""
+        self._just_created.add(shard_id)
 
     # --- keeping ------------------------------------------------------------------------------------------------------
 

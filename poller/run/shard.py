@@ -129,17 +129,17 @@ class ShardReader:
 
     async def _new_iterator(self) -> str:
         position, shard_id = self._position, self.tenure.shard_id
+        if position.kind == LATEST:
+            # It is asked for once. Should the request fail, or its iterator be lost before the first record, "now" was
+            # then, and the place is found by time.
+            self._position, self._not_before_s = begin(self.tenure.lease, fresh=False)
         try:
             async with self._reading.slots:
-                iterator = await self._reading.source.iterator(shard_id, position)
+                return await self._reading.source.iterator(shard_id, position)
         except InvalidRequest as error:
             if position.kind == AT_TIMESTAMP:
                 self._do_without_at_timestamp(error)
             raise
-        if position.kind == LATEST:
-            # "Now" was then. Should this iterator be lost before the first record, the place is found by time.
-            self._position, self._not_before_s = begin(self.tenure.lease, fresh=False)
-        return iterator
 
     def _do_without_at_timestamp(self, error: AwsError) -> None:
         """The server does not know AT_TIMESTAMP: the same place is found by the records' creation times."""
