@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from poller.decide.balance import Sightings, Take, plan_leases
@@ -238,6 +238,15 @@ class LeaseKeeper:
             "add_children",
             lambda row: row.with_children(names),
             lambda row: self._table.add_children(row, names, tenure.deadline),
+        )
+
+    async def pin(self, tenure: Tenure, stream_arn: str) -> None:
+        """Writes the stream's ARN on a row that has none, as Java makes them. Raises as `checkpoint` does."""
+        await self._write(
+            tenure,
+            "adopt",
+            lambda row: replace(row, stream_arn=stream_arn),
+            lambda row: self._table.adopt(row, stream_arn),
         )
 
     async def release(self, tenure: Tenure) -> bool:

@@ -91,7 +91,7 @@ class Worker:
                 for task in loops:
                     task.cancel()
                 clean = await self._leave()
-                for task in service:
+                for task in (*service, *(task for _, task in self._readers.values())):
                     task.cancel()
         finally:
             for tenure in list(self.keeper.tenures.values()):
@@ -180,6 +180,8 @@ class Worker:
     async def _read(self, reader: ShardReader) -> None:
         """A shard from its checkpoint to its end, and the end itself: only after its last record is settled."""
         tenure = reader.tenure
+        if tenure.lease.stream_arn is None:
+            await self._pin(tenure)
         await reader.run()
         await tenure.drained()
         failures = 0
@@ -191,6 +193,12 @@ class Worker:
                 await self._clock.sleep(_BACKOFF.wait_s(failures, self._rng.random()))
             except (LeaseConflict, DeadlinePassed):
                 return  # the next owner reads the last page again, and finishes it
+
+    async def _pin(self, tenure: Tenure) -> None:
+        try:
+            await self.keeper.pin(tenure, self.follower.stream.arn)
+        except (AwsError, LeaseConflict, DeadlinePassed):
+            return  # said and counted by the keeper; whoever takes the lease next tries again
 
     async def _finish(self, tenure: Tenure) -> None:
         """In KCL's order, so that a crash in between loses nothing: the children's rows, their names.

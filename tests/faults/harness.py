@@ -84,9 +84,7 @@ class Site:
             stored = shard.put(item, new_image={"phase": {"S": phase}, "revision": number, **image})
         return stored
 
-    def uploads(
-        self, revisions: int, *items: str, first: int = 1, shard: Shard | None = None
-    ) -> list[str]:
+    def uploads(self, revisions: int, *items: str, first: int = 1, shard: Shard | None = None) -> list[str]:
         """So many changes of each item (a, b and c if none is named); what the queue must hear, as `received` says."""
         names = []
         for revision in range(first, first + revisions):
@@ -141,7 +139,8 @@ class Site:
         surroundings = Surroundings(SystemClock(), self.events.append, random.Random(7))
         startup = Startup(loaded, surroundings)
         try:
-            found = await startup.find(compile_filters(loaded))
+            async with asyncio.timeout(PATIENCE_S):
+                found = await startup.find(compile_filters(loaded))
             yield assemble(loaded, found, surroundings)
         finally:
             startup.close()
@@ -203,6 +202,11 @@ class Site:
         """None while the shard has no row."""
         row = self.rows().get((shard or self.shard).shard_id)
         return None if row is None else str(row["checkpoint"]["S"])
+
+    def passed(self, stored: Stored) -> bool:
+        """Has the checkpoint of the one shard reached this record?"""
+        checkpoint = self.checkpoint() or ""
+        return checkpoint == SHARD_END or (checkpoint.isdigit() and int(checkpoint) >= int(stored.sequence_number))
 
     def finished(self, shard: Shard | None = None) -> bool:
         return self.checkpoint(shard) == SHARD_END

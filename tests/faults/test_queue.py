@@ -92,15 +92,13 @@ async def test_a_queue_that_is_down_is_waited_for_and_the_checkpoint_with_it(sit
     expected = site.uploads(1)
     async with site.running():
         await site.until_received(expected)
-        await site.until(site.settled)
         site.queue.down(outage)
-        checkpoint = site.checkpoint()
-        expected += site.uploads(2, first=2)
+        first = site.upload("first")
+        expected += ["first/1", *site.uploads(2, first=2)]
         await site.until(lambda: bool(site.said(QueueFailing)))
         renewals = len(site.said(LeaseOperation))
         await site.until(lambda: len(site.said(LeaseOperation)) >= renewals + 2)
-        # The change before the first one that matches may be passed: nobody wants it.
-        assert str(checkpoint) <= str(site.checkpoint()) < site.queue.arrived[-1].body or True
+        assert not site.passed(first)
         site.queue.up()
         await site.until_received(expected)
         await site.until(site.settled)
@@ -154,9 +152,9 @@ async def test_while_a_send_hangs_the_lease_is_kept_and_afterwards_everything_ar
 
 async def test_with_the_queue_down_memory_stays_within_its_bound_and_reading_pauses(site: Site) -> None:
     count, bound, page, page_bytes = 1500, 1 << 20, 50, 50 * 4_000
-    site.shard.fill(count, match_every=1)
-    site.queue.down()
     async with site.running(POLLER_POLLING__BUFFER_MAX="1MiB", POLLER_POLLING__PAGE_LIMIT=str(page)):
+        site.queue.down()
+        site.shard.fill(count, match_every=1)
         await site.until(lambda: bool(site.said(ReadingPaused)))
         reads = site.world.count("GetRecords")
         operations = len(site.said(LeaseOperation))
@@ -279,13 +277,13 @@ async def test_many_dead_letters_go_into_a_small_queue_one_batch_after_another(s
 
 async def test_while_the_dead_letter_queue_fails_too_the_checkpoint_waits_and_others_go_on(site: Site) -> None:
     site.queue.refuse(contains='"poison"', sender_fault=True)
-    site.dead_letters.down()
-    poison = site.upload("poison")
-    expected = site.uploads(2)
     async with site.running():
+        site.dead_letters.down()
+        poison = site.upload("poison")
+        expected = site.uploads(2)
         await site.until_received(expected)
         await site.until(lambda: bool(site.said(DeadLetterFailing)))
-        assert str(site.checkpoint()) < poison.sequence_number or site.checkpoint() == "TRIM_HORIZON"
+        assert not site.passed(poison)
         site.dead_letters.up()
         await site.until(lambda: len(site.dead_letters.arrived) == 1)
         await site.until(site.settled)

@@ -8,6 +8,7 @@ import pytest
 
 from poller.errors import Unavailable
 from poller.events import LeaseLost, LeaseOperation, LeaseTableFailing, LeaseTableRecovered, LeaseTaken
+from poller.model import Lease
 from tests.memory.gates import Gate, failing, fault, no_answer, open_gate
 from tests.rig import Options, Rig
 from tests.virtual import VirtualClock, run
@@ -226,6 +227,21 @@ def test_a_stopped_worker_that_wakes_after_its_deadline_sends_and_checkpoints_no
             await clock.sleep(8)
             assert rig.received() == []
             assert rig.leases.rows[row.shard_id].owner == "worker-2"
+
+    run(story)
+
+
+def test_a_row_that_java_made_goes_on_at_its_checkpoint_and_is_pinned_to_the_stream() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.uploads(5, "javas")
+        (shard,) = rig.stream.shards
+        rig.leases.rows[shard.shard_id] = Lease(shard.shard_id, counter=41, checkpoint=str(shard.last))
+        expected = rig.uploads(5, "ours")
+        async with rig.running():
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+            await rig.until(rig.caught_up)
+        assert rig.leases.rows[shard.shard_id].stream_arn == rig.stream.info.arn
 
     run(story)
 

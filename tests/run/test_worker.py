@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from poller.errors import Unavailable
 from poller.events import LeaseReleased, ShardFinished, ShardStarted
 from poller.model import SHARD_END
+from tests.memory.gates import failing, fault
 from tests.rig import Options, Rig, by_item
 from tests.virtual import VirtualClock, run
 
@@ -144,3 +148,41 @@ def test_a_small_buffer_slows_reading_and_loses_nothing() -> None:
         assert most < 20_000 + 10 * 3_000
 
     run(story)
+
+
+def test_leaving_is_over_in_time_whatever_does_not_answer() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.uploads(30)
+        (root,) = list(rig.stream.shards.shards)
+        rig.stream.shards.split(root)
+
+        async with rig.running():
+            await clock.sleep(1)
+            rig.queue.before = rig.leases.before = rig.stream.before = never
+            rig.uploads(30, "more")
+            await clock.sleep(2)
+            began = clock.monotonic()
+        assert clock.monotonic() - began < 10.0
+
+    run(story)
+
+
+def test_leaving_while_a_finished_shard_waits_for_its_queue_is_over_in_time() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.uploads(30)
+        rig.table.disable()
+        rig.queue.before = failing(lambda op, name: fault(Unavailable, op, name, "ServiceUnavailable"))
+        async with rig.running():
+            await clock.sleep(5)
+            rig.leases.before = never
+            began = clock.monotonic()
+        assert clock.monotonic() - began < 10.0
+
+    run(story)
+
+
+async def never(_operation: str, _resource: str) -> None:
+    """A far side that does not answer, and a client that does not mind."""
+    await asyncio.Event().wait()
