@@ -109,7 +109,7 @@ class DeadLetters:
             messages = [one.message for one in sized if one.message is not None]
             outcomes = await self._send(self._queue, messages, min(one.entry.tenure.deadline for one in sized))
         except DeadlinePassed:
-            return 0.0
+            return _BACKOFF.first_s  # a lease is renewed meanwhile, or ends, and its letters with it
         except AwsError as error:
             return self._failed(batch[0], error.code, str(error))
         return self._answered(sized, outcomes, owner)

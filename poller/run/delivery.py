@@ -36,6 +36,9 @@ from poller.run.tenure import Tenure
 
 # How often a route that is held back asks whether it still is.
 _HELD_BACK_S = 0.1
+# A request is not begun so shortly before the lease is over that it could arrive later. Either the lease is renewed
+# meanwhile, or it ends, and its entries with it.
+_PAST_DEADLINE_S = 0.2
 _NOTHING = Message(body="", size_bytes=0)
 
 
@@ -182,7 +185,7 @@ class Delivery:
         try:
             outcomes = await self._queue.send([entry.message for entry in live], deadline)
         except DeadlinePassed:
-            self._rest(live)  # at least one of them is over; the others go with the next batch
+            self._rest(live, _PAST_DEADLINE_S)
         except InvalidRequest as error:
             await self._blame(live, error)
         except AwsError as error:
@@ -211,10 +214,10 @@ class Delivery:
                 live.append(entry)
         return live
 
-    def _rest(self, entries: Sequence[Entry]) -> None:
-        now = self._clock.monotonic()
+    def _rest(self, entries: Sequence[Entry], seconds: float = 0.0) -> None:
+        at = self._clock.monotonic() + seconds
         for entry in entries:
-            self._lanes.again(entry, now)
+            self._lanes.again(entry, at)
 
     async def _blame(self, batch: Sequence[Entry], error: InvalidRequest) -> None:
         """The batch's content is refused as a whole: halves, down to the entries that are to blame."""

@@ -13,6 +13,8 @@ from poller.model import TRIM_HORIZON, Lease, Shard, StreamInfo
 from poller.run.discovery import Discovery
 from poller.run.ports import Clock, LeaseTable, Limiter, StreamSource, Tables
 
+_NOT_FOUND_MAX = 3
+
 
 class Follower:
     """The stream that is being read, and what is known of its shards.
@@ -49,7 +51,7 @@ class Follower:
         self._rng = rng
         self._replaced_by: str | None = None
         self._end_said = False
-        self._gone = False
+        self._not_found = 0
         self._open(stream, start)
 
     def _open(self, stream: StreamInfo, start: Start) -> None:
@@ -69,6 +71,11 @@ class Follower:
     @property
     def stream(self) -> StreamInfo:
         return self.discovery.stream
+
+    @property
+    def _gone(self) -> bool:
+        """Not found several times in a row: a service may err once."""
+        return self._not_found >= _NOT_FOUND_MAX
 
     @property
     def shards(self) -> Mapping[str, Shard]:
@@ -94,15 +101,15 @@ class Follower:
         """One look at the stream's shards and, where a table is followed, at the table's newest stream.
 
         `all_rows`: the lease table as last seen.
-        Raises AwsError as `Discovery.look` does, but for a stream that is gone: that is noted, for `advance`.
+        Raises AwsError as `Discovery.look` does, but for a stream that is gone for good: that is noted, for `over`.
         """
         try:
             await self.discovery.look(lambda: self.rows(all_rows()))
-            self._gone = False
+            self._not_found = 0
         except NotFound:
-            if self._table is None:
+            self._not_found += 1
+            if self._table is None or not self._gone:
                 raise
-            self._gone = True
         if self._table is not None and (self._gone or not self.stream.enabled or self._replaced_by is None):
             await self._look_for_successor(self._table)
 
@@ -116,40 +123,37 @@ class Follower:
             if self._replaced_by is not None:
                 self._emit(StreamReplaced(stream=self.stream.table, old_arn=self.stream.arn, new_arn=self._replaced_by))
 
-    def advance(self, rows: Mapping[str, Lease]) -> bool:
-        """Goes on with the successor if this stream is at its end, or gone. True: everything is to be looked at anew.
-
-        A stream that is gone with unfinished shards has taken their last records along: that is said, shard by shard.
-        """
+    def over(self, rows: Mapping[str, Lease]) -> bool:
+        """Is this stream at its end, or gone, and is there another to go on with?"""
         finished = stream_finished(rows, self.shards, enabled=self.stream.enabled, complete=self.discovery.listed_once)
-        if not finished and not self._gone:
-            return False
-        if self._replaced_by is None:
-            if finished and not self._end_said:
-                self._end_said = True
-                self._emit(StreamEnded(stream=self.stream.table, stream_arn=self.stream.arn))
-            return False
-        if self._gone:
-            self._say_lost(rows)
+        if self._replaced_by is not None:
+            return finished or self._gone
+        if finished and not self._end_said:
+            self._end_said = True
+            self._emit(StreamEnded(stream=self.stream.table, stream_arn=self.stream.arn))
+        return False
+
+    def switch(self) -> None:
+        """Goes on with the successor, from its beginning."""
         old, new = self.stream, self._replaced_by
+        if new is None:
+            raise RuntimeError("there is no stream to switch to")
         enabled = self._latest.enabled if new == self._latest.arn else False
         self._open(StreamInfo(new, table_name_of(new), self._latest.view_type, enabled), Start(TRIM_HORIZON))
-        self._replaced_by, self._gone, self._end_said = None, False, False
+        self._replaced_by, self._not_found, self._end_said = None, 0, False
         self._emit(StreamSwitched(stream=old.table, old_arn=old.arn, new_arn=new))
-        return True
 
-    def _say_lost(self, rows: Mapping[str, Lease]) -> None:
-        for lease in rows.values():
-            if not lease.finished:
-                self._emit(
-                    DataLost(
-                        stream=self.stream.table,
-                        shard=lease.shard_id,
-                        reason="stream_gone",
-                        position=lease.checkpoint,
-                        action="read the stream that replaced it",
-                    )
-                )
+    def say_lost(self, lease: Lease) -> None:
+        """The stream is gone, and with it what followed on this row's checkpoint."""
+        self._emit(
+            DataLost(
+                stream=self.stream.table,
+                shard=lease.shard_id,
+                reason="stream_gone",
+                position=lease.checkpoint,
+                action="read the stream that replaced it",
+            )
+        )
 
     def children_missing(self, rows: Mapping[str, Lease]) -> bool:
         """Has a shard ended whose children nobody has seen, on a stream that should have some?"""

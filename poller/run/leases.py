@@ -7,6 +7,7 @@ sent and finds out what became of a write whose answer was lost.
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -61,6 +62,8 @@ class LeaseLimits:
 
 # How many writes to the table are under way at once: enough for a thousand leases in a third of ten seconds.
 _WRITES_AT_ONCE = 16
+# How long after its row was made a shard may still be begun at LATEST by its word: "now" is still then.
+_FRESH_S = 1.0
 
 
 class LeaseKeeper:
@@ -85,7 +88,7 @@ class LeaseKeeper:
         self.limits = limits
         self.worker_id = worker_id
         self.tenures: dict[str, Tenure] = {}
-        self._just_created: set[str] = set()
+        self._created_at: dict[str, float] = {}
         self.on_taken: Callable[[Tenure], None] = lambda _: None
         self.on_over: Callable[[Tenure], None] = lambda _: None
         self._table = table
@@ -140,7 +143,8 @@ class LeaseKeeper:
             shuffled=lambda takes: self._rng.sample(takes, len(takes)),
         )
         taken = sum(await asyncio.gather(*(self._take(take) for take in plan.take)))
-        self._just_created.difference_update(stages)
+        for shard_id in stages:
+            self._created_at.pop(shard_id, None)
         self._emit(self._fleet(rows, stages, plan.workers))
         return taken
 
@@ -155,6 +159,10 @@ class LeaseKeeper:
                 shards["unowned"] += 1
         return FleetSeen(stream=self._stream, shards=shards, held=len(self.tenures), workers=workers)
 
+    async def take_one(self, lease: Lease) -> Tenure | None:
+        """Takes a lease that is nobody's, whatever the shares; None if it was not to be had."""
+        return self.tenures.get(lease.shard_id) if await self._take(Take(lease, "unowned")) else None
+
     async def _take(self, take: Take) -> bool:
         lease = take.lease
         async with self._writes:
@@ -168,7 +176,7 @@ class LeaseKeeper:
                 return False
         if lease.shard_id in self.tenures:
             return False
-        fresh = lease.shard_id in self._just_created
+        fresh = sent_at - self._created_at.get(lease.shard_id, -math.inf) < _FRESH_S
         tenure = Tenure(row, sent_at, sent_at + self.limits.own_s, self._buffer, fresh=fresh)
         self.tenures[lease.shard_id] = tenure
         self._former.add(lease.shard_id)
@@ -185,8 +193,8 @@ class LeaseKeeper:
         return True
 
     def note_created(self, shard_id: str) -> None:
-        """This process has just made the shard's row; what is taken at the next opportunity is taken fresh."""
-        self._just_created.add(shard_id)
+        """This process has just made the shard's row: taken at the next opportunity, and soon, it is taken fresh."""
+        self._created_at[shard_id] = self._clock.monotonic()
 
     # --- keeping ------------------------------------------------------------------------------------------------------
 

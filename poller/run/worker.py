@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from poller.decide.retry import Backoff
@@ -114,12 +115,34 @@ class Worker:
             self.follower.begin(self._rows.values())
             self._looked.set()
         rows = self.follower.rows(self._rows.values())
-        if self.follower.advance(rows) or (self.follower.children_missing(rows) and not self._children_missing):
+        if self.follower.over(rows):
+            await self._close_rows(rows)
+            self.follower.switch()
             self._discover_now.set()
-        self._children_missing = self.follower.children_missing(rows)
-        rows = self.follower.rows(self._rows.values())
+            rows = self.follower.rows(self._rows.values())
+        missing, self._children_missing = self._children_missing, self.follower.children_missing(rows)
+        if self._children_missing and not missing:
+            self._discover_now.set()
         await self.keeper.take(rows, self.follower.stages(rows))
         return self.keeper.limits.look_every_s
+
+    async def _close_rows(self, rows: Mapping[str, Lease]) -> None:
+        """Ends what a stream that is gone has left unfinished, so that the loss is said once and not at every start.
+
+        Rows of other workers are theirs to end.
+        """
+        for lease in rows.values():
+            tenure = self.keeper.tenures.get(lease.shard_id)
+            if lease.finished or (tenure is None and lease.owner is not None):
+                continue
+            tenure = tenure or await self.keeper.take_one(lease)
+            if tenure is None:
+                continue
+            self.follower.say_lost(tenure.lease)
+            # Should it fail, the row stays as it is, and whoever finds it says it again.
+            with suppress(AwsError, LeaseConflict, DeadlinePassed):
+                await self.keeper.checkpoint(tenure, SHARD_END)
+            await self.keeper.release(tenure)
 
     async def _discovering(self) -> None:
         """The first look at the table comes before the first listing: what is known is never taken for new."""
@@ -188,11 +211,10 @@ class Worker:
         while not tenure.over:
             try:
                 await self._finish(tenure)
-            except AwsError:
+            except (AwsError, LeaseConflict, DeadlinePassed):
+                # Once the tenure is over, the next owner reads the last page again, and finishes the shard.
                 failures += 1
                 await self._clock.sleep(_BACKOFF.wait_s(failures, self._rng.random()))
-            except (LeaseConflict, DeadlinePassed):
-                return  # the next owner reads the last page again, and finishes it
 
     async def _pin(self, tenure: Tenure) -> None:
         try:

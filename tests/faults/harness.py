@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from poller.assemble import assemble
-from poller.events import Buffered, Event, LeaseLost, Resent
+from poller.events import Buffered, Event, LeaseLost, LeaseOperation, Resent
 from poller.model import SHARD_END
 from poller.run.clock import SystemClock
 from poller.run.worker import Worker
@@ -74,15 +74,14 @@ class Site:
         self.clean: list[bool] = []
         self._tasks: list[asyncio.Task[bool]] = []
 
-    # --- the writer -----------------------------------------------------------------------------------------------
+    # --- the writer ---------------------------------------------------------------------------------------------------
 
     def upload(self, item: str, revision: int = 1, *, shard: Shard | None = None, **image: Mapping[str, Any]) -> Stored:
         """One change that must be heard of, after one of the same item that must not."""
         shard = shard or self.shard
-        for phase in ("FILE_UPLOAD_STARTED", COMPLETE):
-            number = {"N": str(revision)}
-            stored = shard.put(item, new_image={"phase": {"S": phase}, "revision": number, **image})
-        return stored
+        number = {"N": str(revision)}
+        shard.put(item, new_image={"phase": {"S": "FILE_UPLOAD_STARTED"}, "revision": number})
+        return shard.put(item, new_image={"phase": {"S": COMPLETE}, "revision": number, **image})
 
     def uploads(self, revisions: int, *items: str, first: int = 1, shard: Shard | None = None) -> list[str]:
         """So many changes of each item (a, b and c if none is named); what the queue must hear, as `received` says."""
@@ -100,7 +99,7 @@ class Site:
         for fault in faults:
             self.world.faults.remove(fault)
 
-    # --- the daemon -----------------------------------------------------------------------------------------------
+    # --- the daemon ---------------------------------------------------------------------------------------------------
 
     def load(self, **settings: str) -> Settings:
         """The settings in force, short of those that are empty, and of the only route's where a file has its own."""
@@ -170,11 +169,15 @@ class Site:
         loud = [str(event) for event in self.events if event.level not in (None, "debug")]
         return f"received {len(self.queue.arrived)}, rows {rows}, calls {self.world.calls.counts()}, said {loud[-12:]}"
 
-    # --- what is seen of it ---------------------------------------------------------------------------------------
+    # --- what is seen of it -------------------------------------------------------------------------------------------
 
     def received(self, queue: Queue | None = None) -> list[str]:
         """What the queue holds, in order, as item/revision."""
         return [named(json.loads(body)) for body in (queue or self.queue).bodies]
+
+    def renewals(self) -> int:
+        """How many leases have been renewed so far, checkpoints not counted."""
+        return sum(1 for event in self.said(LeaseOperation) if (event.operation, event.result) == ("renew", "ok"))
 
     def said(self, kind: type[E]) -> list[E]:
         """All events of a kind, in order."""

@@ -35,3 +35,15 @@ async def test_a_shard_that_waited_for_a_free_place_since_the_start_is_not_read_
         expected = site.uploads(2, shard=waiting)
         site.stream.shards[first].close()
         await site.until_received(expected)
+
+
+async def test_what_is_written_between_the_making_of_a_latest_row_and_its_late_taking_is_not_skipped(
+    site: Site,
+) -> None:
+    down = site.fault(Fault(Kind.RESET, operation="Scan", skip=2))  # the start's look and the worker's first pass
+    async with site.running(POLLER_START_POSITION="LATEST"):
+        await site.until(lambda: down.hits >= 2)
+        assert site.checkpoint() == "LATEST"
+        expected = site.uploads(2)
+        site.mend(down)
+        await site.until_received(expected)

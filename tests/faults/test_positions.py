@@ -11,8 +11,7 @@ from poller.events import DataLost, IteratorRenewed, ShardFinished, StartTimeUns
 from tests.faults.harness import BRIEF, Site
 from tests.standin import AtTimestamp, Fault, Kind
 
-
-# --- iterators ----------------------------------------------------------------------------------------------------------
+# --- iterators --------------------------------------------------------------------------------------------------------
 
 
 async def test_an_iterator_older_than_15_minutes_is_replaced_and_nothing_is_lost_or_repeated(site: Site) -> None:
@@ -49,7 +48,7 @@ async def test_a_shard_that_is_not_found_once_or_twice_is_no_shard_that_is_gone(
     assert site.heard_once(expected)
 
 
-# --- trimmed data -------------------------------------------------------------------------------------------------------
+# --- trimmed data -----------------------------------------------------------------------------------------------------
 
 
 async def fall_behind(site: Site) -> list[str]:
@@ -112,7 +111,7 @@ async def test_a_shard_that_is_gone_is_a_loss_and_no_end_that_passes_in_silence(
     assert site.checkpoint() == checkpoint
 
 
-# --- start positions ----------------------------------------------------------------------------------------------------
+# --- start positions --------------------------------------------------------------------------------------------------
 
 
 def hours_ago(hours: float) -> float:

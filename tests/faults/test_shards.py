@@ -14,7 +14,7 @@ def trail(site: Site) -> list[str]:
     return [event.shard for event in site.events if isinstance(event, LeaseTaken | ShardFinished)]
 
 
-# --- roll and split -----------------------------------------------------------------------------------------------------
+# --- roll and split ---------------------------------------------------------------------------------------------------
 
 
 async def test_a_shard_that_splits_while_it_is_read_is_finished_before_its_children_begin(site: Site) -> None:
@@ -68,7 +68,7 @@ async def test_calls_that_fail_just_at_a_shards_end_do_not_part_it_from_its_chil
     assert site.row()["childShardIds"]["SS"] == [child.shard_id]
 
 
-# --- late, hidden, trimmed ----------------------------------------------------------------------------------------------
+# --- late, hidden, trimmed --------------------------------------------------------------------------------------------
 
 
 async def test_children_that_are_listed_late_are_read_from_their_beginning(site: Site) -> None:
@@ -122,7 +122,7 @@ async def test_a_closed_shard_that_never_gets_children_stops_nobody_else(site: S
     assert site.heard_once(expected)
 
 
-# --- listings -----------------------------------------------------------------------------------------------------------
+# --- listings ---------------------------------------------------------------------------------------------------------
 
 
 async def test_a_shard_that_splits_between_two_pages_of_a_listing_comes_before_its_children(site: Site) -> None:

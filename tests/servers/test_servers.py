@@ -199,7 +199,7 @@ def test_a_line_may_be_slow(relay: Relay) -> None:
 
 
 def test_a_relay_before_nobody_ends_its_connections() -> None:
-    with Relay(free_port()) as relay, pytest.raises(OSError, match="reset|closed"):
+    with Relay(free_port()) as relay, pytest.raises(OSError, match=r"reset|closed"):
         status(relay.url)
 
 
