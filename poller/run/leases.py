@@ -27,6 +27,7 @@ from poller.events import (
     LeaseTableFailing,
     LeaseTableRecovered,
     LeaseTaken,
+    SeenLease,
 )
 from poller.model import Lease
 from poller.run.buffer import Buffer
@@ -157,7 +158,19 @@ class LeaseKeeper:
                 shards["reading"] += 1
             else:
                 shards["unowned"] += 1
-        return FleetSeen(stream=self._stream, shards=shards, held=len(self.tenures), workers=workers)
+        seen = tuple(self._seen(rows[shard_id], stage) for shard_id, stage in stages.items())
+        return FleetSeen(stream=self._stream, shards=shards, held=len(self.tenures), workers=workers, rows=seen)
+
+    def _seen(self, row: Lease, stage: Stage) -> SeenLease:
+        tenure = self.tenures.get(row.shard_id)
+        if tenure is not None:
+            return SeenLease(tenure.lease, "reading")
+        if stage is not Stage.READY:
+            return SeenLease(row, stage.value)
+        if row.owner in (None, self.worker_id):
+            return SeenLease(row, "unowned")
+        still_for_s = self._sightings.still_for_s(row.shard_id, self._clock.monotonic())
+        return SeenLease(row, "expired" if still_for_s > self.limits.duration_s else "reading")
 
     async def take_one(self, lease: Lease) -> Tenure | None:
         """Takes a lease that is nobody's, whatever the shares; None if it was not to be had."""
@@ -309,22 +322,42 @@ class LeaseKeeper:
                 self.end(tenure, "deadline")
                 raise DeadlinePassed(f"the lease of {tenure.shard_id} was over before {operation} could be sent")
             try:
-                row = await self._call(operation, call(tenure.lease))
+                row, sent_at = await self._write_once(tenure, operation, expected, call)
             except LeaseConflict:
-                row = await self._read_back(tenure, operation)
-                if row != expected(tenure.lease) and not tenure.over:
-                    # An earlier write of mine had landed, not this one: it is made again on top of that.
-                    tenure.lease, sent_at = row, self._clock.monotonic()
-                    row = await self._call(operation, call(row))
-                else:
-                    sent_at = tenure.unconfirmed_since or sent_at
-            except (AwsError, asyncio.CancelledError):
-                tenure.unconfirmed_since = tenure.unconfirmed_since or sent_at
-                raise
+                if tenure.over:
+                    raise
+                # An earlier write of mine had landed, not this one: it is made again on top of that.
+                row, sent_at = await self._write_once(tenure, operation, expected, call)
+            moved = row.counter > tenure.lease.counter
             tenure.lease = row
-            tenure.written_at = sent_at
-            tenure.deadline = max(tenure.deadline, sent_at + self.limits.own_s)
-            tenure.unconfirmed_since = None
+            if moved:  # nothing else is a sign of life to the others
+                tenure.written_at = sent_at
+                tenure.deadline = max(tenure.deadline, sent_at + self.limits.own_s)
+                tenure.unconfirmed_since = None
+
+    async def _write_once(
+        self,
+        tenure: Tenure,
+        operation: str,
+        expected: Callable[[Lease], Lease],
+        call: Callable[[Lease], Awaitable[Lease]],
+    ) -> tuple[Lease, float]:
+        """The row as the write left it, and when that write was sent.
+
+        Raises LeaseConflict as well when it found the row one write of mine ahead: `tenure.lease` is that row then.
+        """
+        sent_at = self._clock.monotonic()
+        try:
+            return await self._call(operation, call(tenure.lease)), sent_at
+        except LeaseConflict:
+            row = await self._read_back(tenure, operation)
+            if row == expected(tenure.lease):
+                return row, tenure.unconfirmed_since or sent_at
+            tenure.lease = row
+            raise
+        except (AwsError, asyncio.CancelledError):
+            tenure.unconfirmed_since = tenure.unconfirmed_since or sent_at
+            raise
 
     async def _read_back(self, tenure: Tenure, operation: str) -> Lease:
         """After a failed condition: was it a write of mine whose answer was lost (KCL#537), or is the lease gone?

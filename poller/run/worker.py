@@ -115,8 +115,7 @@ class Worker:
             self.follower.begin(self._rows.values())
             self._looked.set()
         rows = self.follower.rows(self._rows.values())
-        if self.follower.over(rows):
-            await self._close_rows(rows)
+        if self.follower.over(rows) and await self._close_rows(rows):
             self.follower.switch()
             self._discover_now.set()
             rows = self.follower.rows(self._rows.values())
@@ -126,11 +125,12 @@ class Worker:
         await self.keeper.take(rows, self.follower.stages(rows))
         return self.keeper.limits.look_every_s
 
-    async def _close_rows(self, rows: Mapping[str, Lease]) -> None:
+    async def _close_rows(self, rows: Mapping[str, Lease]) -> bool:
         """Ends what a stream that is gone has left unfinished, so that the loss is said once and not at every start.
 
-        Rows of other workers are theirs to end.
+        What was read of it is settled first: false while something is on its way. Rows of other workers are theirs.
         """
+        under_way = False
         for lease in rows.values():
             tenure = self.keeper.tenures.get(lease.shard_id)
             if lease.finished or (tenure is None and lease.owner is not None):
@@ -138,11 +138,16 @@ class Worker:
             tenure = tenure or await self.keeper.take_one(lease)
             if tenure is None:
                 continue
+            self._readers[tenure.shard_id][1].cancel()
+            if not tenure.frontier.drained:
+                under_way = True
+                continue
             self.follower.say_lost(tenure.lease)
             # Should it fail, the row stays as it is, and whoever finds it says it again.
             with suppress(AwsError, LeaseConflict, DeadlinePassed):
                 await self.keeper.checkpoint(tenure, SHARD_END)
             await self.keeper.release(tenure)
+        return not under_way
 
     async def _discovering(self) -> None:
         """The first look at the table comes before the first listing: what is known is never taken for new."""
@@ -254,6 +259,8 @@ class Worker:
         """Writes every frontier that has moved since it was last written, and says where each shard stands."""
         for reader, _ in self._readers.values():
             reader.tell()
+        for delivery in self.deliveries:
+            delivery.report()
         self._reading.buffer.report()
         await asyncio.gather(*(self._checkpoint(tenure) for tenure in list(self.keeper.tenures.values())))
 

@@ -13,6 +13,13 @@ from poller.model import EntryOutcome, Message
 from tests.faults.harness import LEASES, Site
 from tests.standin import Fault, Kind
 
+# A third of the lease is too late to begin a request in.
+SLOW_TO_CONNECT = {
+    "POLLER_LEASE__DURATION": "2500ms",
+    "POLLER_AWS__REQUEST_TIMEOUT": "800ms",
+    "POLLER_AWS__CONNECT_TIMEOUT": "800ms",
+}
+
 
 async def test_a_lease_that_can_no_longer_be_used_does_not_make_its_worker_spin(
     site: Site, monkeypatch: pytest.MonkeyPatch
@@ -26,7 +33,7 @@ async def test_a_lease_that_can_no_longer_be_used_does_not_make_its_worker_spin(
         return await send(self, batch, not_after)
 
     monkeypatch.setattr(BotoQueue, "send", counted)
-    async with site.running(POLLER_CHECKPOINT__INTERVAL="10m"):
+    async with site.running(**SLOW_TO_CONNECT, POLLER_CHECKPOINT__INTERVAL="10m"):
         await site.until(lambda: bool(site.said(LeaseTaken)))
         hang = site.fault(Fault(Kind.HANG, operation="UpdateItem", table=LEASES))
         uploads = 0

@@ -1,4 +1,4 @@
-"""A stream that is disabled, replaced or gone while it is read: to its end first, then its successor."""
+"""A stream that is disabled or replaced while it is read: to its end first, then its successor."""
 
 from __future__ import annotations
 
@@ -60,21 +60,6 @@ async def test_a_disabled_stream_is_read_to_its_end_and_enabled_again_it_is_take
         await site.until_received(expected)
     assert site.heard_once(expected)
     assert len(site.said(ShardFinished)) == 1
-
-
-async def test_a_stream_that_is_gone_before_its_end_was_read_is_a_loss_and_its_successor_is_read(site: Site) -> None:
-    expected = site.uploads(1)
-    async with site.running():
-        await site.until_received(expected)
-        (shard,) = site.world.replace_stream(TABLE).shards.values()
-        down = site.fault(Fault(Kind.RESET, operation="GetRecords"))
-        await site.until(lambda: bool(site.said(StreamReplaced)))
-        site.world.forget_stream(site.stream)
-        site.mend(down)
-        expected += site.uploads(1, first=2, shard=shard)
-        await site.until_received(expected)
-    assert {lost.shard for lost in site.said(DataLost)} == {site.shard.shard_id}
-    assert site.heard_once(expected)
 
 
 async def test_a_stream_given_by_its_arn_has_no_successor(site: Site) -> None:

@@ -246,6 +246,33 @@ def test_a_row_that_java_made_goes_on_at_its_checkpoint_and_is_pinned_to_the_str
     run(story)
 
 
+def test_only_a_write_that_moves_the_counter_makes_a_lease_last_longer() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running() as worker:
+            await clock.sleep(2.05)
+            (tenure,) = worker.keeper.tenures.values()
+            before = (tenure.lease.counter, tenure.written_at, tenure.deadline)
+            await worker.keeper.add_children(tenure, ["shardId-child"])
+            assert (tenure.lease.counter, tenure.written_at, tenure.deadline) == before
+
+    run(story)
+
+
+def test_a_write_made_again_on_top_of_one_that_had_landed_survives_losing_its_own_answer() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running():
+            await clock.sleep(5)
+            rig.upload("item")
+            rig.leases.after = failing(no_answer, "UpdateItem", times=3)
+            await rig.until(rig.caught_up)
+            await clock.sleep(30)
+        assert rig.said(LeaseLost) == []
+
+    run(story)
+
+
 def once(gate: Gate) -> Gate:
     """The gate for the first call that it stops; open afterwards."""
     spent = False
