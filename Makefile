@@ -53,6 +53,17 @@ lock: ## Renew requirements/*.txt from pyproject.toml (needs uv; no index addres
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade pyproject.toml -o requirements/run.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --extra demo pyproject.toml -o requirements/demo.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --extra dev pyproject.toml -o requirements/dev.txt
+	echo hatchling | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --constraint requirements/dev.txt - -o requirements/build.txt
 
 clean: ## Remove the environments and caches
 	rm -rf .venv .venv-run .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+
+.PHONY: image image-test
+
+image: ## The container image (IMAGE=poller BUILD_ARGS="--build-arg PYTHON_IMAGE=python:3.13-slim-bookworm")
+	docker build $(BUILD_ARGS) --tag $(or $(IMAGE),poller) \
+	  --build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' poller/__init__.py) \
+	  --build-arg REVISION=$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown) .
+
+image-test: .venv/ready ## Build the image, and run it without any rights on the real local servers (needs Docker on Linux)
+	tests/image/run $(ARGS)

@@ -26,6 +26,8 @@ from poller.observe.http import HttpServer, standard_pages
 from poller.observe.lag import LagMeter
 from poller.observe.log import LogSink, capture_libraries, whereabouts
 from poller.observe.metrics import Metrics
+from poller.observe.status import Report
+from poller.observe.watch import Watch
 from poller.run.clock import SystemClock
 from poller.settings import Settings, load
 from poller.startup import Found, Startup, World, compile_filters
@@ -55,7 +57,10 @@ class Daemon:
         self._clock = SystemClock()
         self._log = LogSink(settings.log.level, settings.log.format, sys.stdout.buffer)
         self._metrics = Metrics(per_shard=settings.metrics.per_shard)
-        self._emit = Fanout([self._log, self._metrics], sys.stderr)
+        watch = Watch((route.name for route in settings.routes), self._clock.monotonic)
+        self._report = Report(watch.known, settings, self._clock)
+        self._metrics.register_ready(self._report.ready)
+        self._emit = Fanout([self._log, self._metrics, watch], sys.stderr)
         self._rng = random.Random()
         self._stop = asyncio.Event()
         self._stop_asked_at = 0.0
@@ -92,7 +97,7 @@ class Daemon:
         http = self._settings.http
         if not http.enabled:
             return
-        server = HttpServer(standard_pages(self._metrics.render))
+        server = HttpServer(standard_pages(self._metrics.render, self._report))
         url = await server.start(http.host, http.port)
         stack.push_async_callback(server.stop)
         self._emit(HttpListening(url=url))

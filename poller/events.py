@@ -10,7 +10,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
+
+from poller.model import Lease
 
 Level = Literal["debug", "info", "warning", "error"]
 
@@ -195,6 +197,7 @@ class PageRead(Event):
     """A page was read and sifted. `events` counts by event name, `matched` and `filtered` by route name.
 
     `behind_s` is how long ago the page's last record was created, 0 for an empty page; `polled_at_s` wall-clock time.
+    `last`: the shard is closed and this was its last page.
     """
 
     level: ClassVar[Level | None] = None
@@ -206,6 +209,7 @@ class PageRead(Event):
     filtered: dict[str, int]
     behind_s: float
     polled_at_s: float
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -213,7 +217,8 @@ class ShardBehind(Event):
     """Where a shard that I hold stands, said once a checkpoint interval.
 
     `behind_s`: the age of the oldest unsettled record, 0 if there is none and the last page was empty.
-    `oldest_created_s`: when that record was created (wall clock), None if there is none.
+    `oldest_created_s`: when that record was created (wall clock), None if there is none. `position`: where the next
+    page begins, in words.
     """
 
     level: ClassVar[Level | None] = None
@@ -221,6 +226,7 @@ class ShardBehind(Event):
     shard: str
     behind_s: float
     oldest_created_s: float | None
+    position: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -382,15 +388,29 @@ class LeaseTableRecovered(Event):
     failing_s: float
 
 
+class SeenLease(NamedTuple):
+    """A row of the lease table and what it says of its shard.
+
+    `state`: reading, waiting_for_parent, unowned, finished, or expired (its owner has stopped renewing it).
+    """
+
+    lease: Lease
+    state: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetSeen(Event):
-    """A look at the lease table. `shards` counts them by state, `held` are mine, `workers` live owners and me."""
+    """A look at the lease table. `shards` counts them by state, `held` are mine, `workers` live owners and me.
+
+    `rows` are those of the stream that is being read, mine as I last wrote them.
+    """
 
     level: ClassVar[Level | None] = None
     stream: str
     shards: dict[str, int]
     held: int
     workers: int
+    rows: tuple[SeenLease, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -505,6 +525,26 @@ class DeadLetterFailing(Event):
     event_id: str
     reason: str
     error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetterRecovered(Event):
+    """What had to be dead-lettered on the route is stored."""
+
+    stream: str
+    route: str
+    failing_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteWaiting(Event):
+    """How many records of a route are not settled, said once a checkpoint interval; `dead_letters`: those to store."""
+
+    level: ClassVar[Level | None] = None
+    stream: str
+    route: str
+    waiting: int
+    dead_letters: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from poller.aws.lease_table import BotoLeaseTable
 from poller.aws.s3 import BotoLetterStore
 from poller.aws.session import Aws, AwsConfig
-from poller.aws.sqs import BotoQueue, find_queue
+from poller.aws.sqs import BotoQueue, WrongQueue, check_account, find_queue
 from poller.aws.streams import BotoStreamSource, BotoTables
+from poller.aws.survey import table_facts
 from poller.decide.filter import DEFAULT_PATTERN, Filter, PatternError, compile_filter
 from poller.decide.retry import Backoff
 from poller.decide.succession import foreign
 from poller.errors import AccessDenied, AwsError, ConfigurationError, InvalidRequest, NotFound
 from poller.events import DaemonReady, Emit, LeaseTableCreated, SettingsDoubtful, StartupWaiting
-from poller.model import StreamInfo
+from poller.model import Lease, QueueInfo, StreamInfo
 from poller.run.ports import Clock
 from poller.settings import RouteSettings, Settings
 
@@ -86,6 +87,112 @@ def open_aws(settings: Settings, world: World) -> Awaitable[Aws]:
     return Aws.open(config, world.emit, world.clock.monotonic)
 
 
+async def find_stream(settings: Settings, aws: Aws) -> StreamInfo:
+    """The stream by its ARN, or the table's newest. ConfigurationError: there is none. AwsError: no answer."""
+    stream = settings.stream
+    try:
+        if stream.arn is not None:
+            return (await BotoStreamSource(aws, stream.arn, stream.table_name).describe()).stream
+        found = await BotoTables(aws).latest_stream(stream.table_name)
+    except NotFound as error:
+        setting = "stream.arn" if stream.arn is not None else "stream.table"
+        raise settings.fault(setting, f"there is no such thing in {aws.region}: {error}") from error
+    if found is None:
+        raise settings.fault("stream.table", "the table has no stream; enable one with NEW_IMAGE")
+    return found
+
+
+async def find_route_queue(settings: Settings, aws: Aws, setting: str, name_or_url: str) -> BotoQueue:
+    """The queue that a route's setting names. ConfigurationError: there is none. AwsError: no answer."""
+    try:
+        return await find_queue(aws, name_or_url)
+    except WrongQueue as error:
+        raise settings.fault(setting, error.problem) from error
+    except NotFound as error:
+        problem = f"there is no such queue in {aws.region}; make it, or mend the name"
+        raise settings.fault(setting, problem) from error
+
+
+def account_fault(settings: Settings, stream: StreamInfo, setting: str, queue: QueueInfo) -> ConfigurationError | None:
+    """What to raise if a queue is of another account than the stream."""
+    try:
+        check_account(queue, stream.arn)
+    except WrongQueue as error:
+        return settings.fault(setting, error.problem)
+    return None
+
+
+def disabled_fault(settings: Settings, stream: StreamInfo, rows: Iterable[Lease]) -> ConfigurationError | None:
+    """What to raise if the table's stream is disabled and nothing of it, or of its predecessors, is left to be read.
+
+    One that is named by its ARN is read whatever it is: somebody wants the rest of it.
+    """
+    if stream.enabled or settings.stream.arn is not None or any(not row.finished for row in rows):
+        return None
+    return settings.fault(
+        "stream.table",
+        f"the stream is disabled, and {settings.lease_table} has no unfinished lease on it;"
+        " enable the stream, or name another",
+    )
+
+
+def view_faults(settings: Settings, stream: StreamInfo, filters: Sequence[Filter]) -> Iterator[ConfigurationError]:
+    """What no record of this stream can give: a filter on an image that it does not carry can never match."""
+    view = stream.view_type
+    missing = [
+        (image, mend)
+        for image, there, mend in (
+            ("NewImage", view.has_new_image, "NEW_IMAGE or NEW_AND_OLD_IMAGES"),
+            ("OldImage", view.has_old_image, "OLD_IMAGE or NEW_AND_OLD_IMAGES"),
+        )
+        if not there
+    ]
+    for index, (route, compiled) in enumerate(zip(settings.routes, filters, strict=True)):
+        for image, mend in missing:
+            if compiled.needs("dynamodb", image):
+                yield settings.fault(
+                    f"route.{index}.filter",
+                    f"reads {image}, and the stream's view type is {view.value}: it can never match;"
+                    f" enable the stream with {mend}",
+                )
+        if route.message == "image" and not view.has_new_image:
+            yield settings.fault(
+                f"route.{index}.message",
+                f'the stream\'s view type is {view.value}: it has no new image; write "record", or enable the stream'
+                " with NEW_IMAGE or NEW_AND_OLD_IMAGES",
+            )
+
+
+def route_doubts(settings: Settings) -> Iterator[str]:
+    """What may work otherwise than its user thinks, seen from the settings alone."""
+    for route in settings.routes:
+        if route.dead_letter_queue is None:
+            yield (
+                f"route {route.name} has no dead-letter queue: a record that its queue refuses holds its shard's"
+                " checkpoint until the queue takes it"
+            )
+
+
+def view_doubts(settings: Settings, stream: StreamInfo) -> Iterator[str]:
+    """The same, seen with the stream's view type."""
+    for route in settings.routes:
+        if route.changed and not stream.view_type.has_old_image:
+            yield (
+                f"route {route.name}: changed = {list(route.changed)} needs old images, and the stream's view type"
+                f" is {stream.view_type.value}: every MODIFY counts as a change"
+            )
+
+
+def foreign_lease_table(settings: Settings, stream: StreamInfo, rows: Iterable[Lease]) -> ConfigurationError | None:
+    """What to raise if the lease table's rows belong to another table's stream."""
+    other = foreign(rows, stream.arn)
+    if other is None:
+        return None
+    return settings.fault(
+        "lease.table", f"{settings.lease_table} belongs to another stream ({other}); name another table"
+    )
+
+
 class Startup:
     """Finds everything that the settings name. What does not answer is waited for; what is wrong ends the start."""
 
@@ -104,19 +211,23 @@ class Startup:
         settings = self._settings
         aws = self._aws = await self._patiently("AWS clients", lambda: open_aws(settings, self._world))
         stream, routes = await asyncio.gather(
-            self._patiently("stream", lambda: self._stream(aws)),
+            self._patiently("stream", lambda: find_stream(settings, aws)),
             asyncio.gather(*(self._route(aws, index, compiled) for index, compiled in enumerate(filters))),
         )
-        self._check_view(stream, filters)
         table = BotoLeaseTable(aws, settings.lease_table, self._doubt)
+        if not stream.enabled:
+            rows = await self._patiently("lease table", lambda: self._rows_if_any(aws, table))
+            if disabled := disabled_fault(settings, stream, rows):
+                raise disabled
+        for fault in (*view_faults(settings, stream, filters), *self._account_faults(stream, routes)):
+            raise fault
+        for doubt in (*route_doubts(settings), *view_doubts(settings, stream)):
+            self._doubt(doubt)
         if await self._patiently("lease table", lambda: table.ensure(settings.lease.create, self._world.clock)):
             self._world.emit(LeaseTableCreated(table=settings.lease_table))
         rows = await self._patiently("lease table", table.list)
-        other = foreign(rows, stream.arn)
-        if other is not None:
-            raise settings.fault(
-                "lease.table", f"{settings.lease_table} belongs to another stream ({other}); name another table"
-            )
+        if other := foreign_lease_table(settings, stream, rows):
+            raise other
         self._world.emit(
             DaemonReady(
                 stream=stream.table,
@@ -142,63 +253,34 @@ class Startup:
                 self._world.emit(StartupWaiting(what=what, error=str(error), retry_in_s=wait_s))
             await self._world.clock.sleep(wait_s)
 
-    async def _stream(self, aws: Aws) -> StreamInfo:
-        """The stream by its ARN, or the table's newest."""
-        stream = self._settings.stream
-        try:
-            if stream.arn is not None:
-                return (await BotoStreamSource(aws, stream.arn, stream.table_name).describe()).stream
-            found = await BotoTables(aws).latest_stream(stream.table_name)
-        except NotFound as error:
-            setting = "stream.arn" if stream.arn is not None else "stream.table"
-            raise self._settings.fault(setting, f"there is no such thing in {aws.region}: {error}") from error
-        if found is None:
-            raise self._settings.fault("stream.table", "the table has no stream; enable one with NEW_IMAGE")
-        return found
+    async def _rows_if_any(self, aws: Aws, table: BotoLeaseTable) -> Sequence[Lease]:
+        """The lease table's rows; none without a table, which is not made."""
+        if await table_facts(aws, self._settings.lease_table) is None:
+            return ()
+        await table.ensure(create=False, clock=self._world.clock)
+        return await table.list()
+
+    def _account_faults(self, stream: StreamInfo, routes: Sequence[FoundRoute]) -> Iterator[ConfigurationError]:
+        for index, route in enumerate(routes):
+            for name, queue in (("queue", route.queue), ("dead_letter_queue", route.dead_letter_queue)):
+                if queue is None:
+                    continue
+                if fault := account_fault(self._settings, stream, f"route.{index}.{name}", queue.info):
+                    yield fault
 
     async def _route(self, aws: Aws, index: int, compiled: Filter) -> FoundRoute:
         route = self._settings.routes[index]
-        queue = await self._queue(aws, route.queue, f"route.{index}.queue")
+        queue = await self._queue(aws, f"route.{index}.queue", route.queue)
         letters = None
-        if route.dead_letter_queue is None:
-            self._doubt(
-                f"route {route.name} has no dead-letter queue: a record that its queue refuses holds its shard's"
-                " checkpoint until the queue takes it"
-            )
-        else:
-            letters = await self._queue(aws, route.dead_letter_queue, f"route.{index}.dead_letter_queue")
+        if route.dead_letter_queue is not None:
+            letters = await self._queue(aws, f"route.{index}.dead_letter_queue", route.dead_letter_queue)
         store = BotoLetterStore(aws, route.dead_letter_bucket) if route.dead_letter_bucket else None
         return FoundRoute(route, compiled, queue, letters, store)
 
-    async def _queue(self, aws: Aws, name_or_url: str, setting: str) -> BotoQueue:
-        async def find() -> BotoQueue:
-            try:
-                return await find_queue(aws, name_or_url)
-            except NotFound as error:
-                problem = f"there is no such queue in {aws.region}; make it, or mend the name"
-                raise self._settings.fault(setting, problem) from error
-
-        return await self._patiently(f"queue {name_or_url}", find)
-
-    def _check_view(self, stream: StreamInfo, filters: Sequence[Filter]) -> None:
-        """A filter on an image that the stream does not carry can never match."""
-        for index, (route, compiled) in enumerate(zip(self._settings.routes, filters, strict=True)):
-            needs_new = compiled.reads_new_image and not route.changed
-            if needs_new and not stream.view_type.has_new_image:
-                raise self._settings.fault(
-                    f"route.{index}.filter",
-                    f"reads NewImage, and the stream's view type is {stream.view_type.value}: it can never match;"
-                    " enable the stream with NEW_IMAGE or NEW_AND_OLD_IMAGES",
-                )
-            if route.message == "image" and not stream.view_type.has_new_image:
-                raise self._settings.fault(
-                    f"route.{index}.message", f"the stream's view type is {stream.view_type.value}: it has no new image"
-                )
-            if route.changed and not stream.view_type.has_old_image:
-                self._doubt(
-                    f"route {route.name}: changed = {list(route.changed)} needs old images, and the stream's view type"
-                    f" is {stream.view_type.value}: every MODIFY counts as a change"
-                )
+    async def _queue(self, aws: Aws, setting: str, name_or_url: str) -> BotoQueue:
+        return await self._patiently(
+            f"queue {name_or_url}", lambda: find_route_queue(self._settings, aws, setting, name_or_url)
+        )
 
     def _doubt(self, text: str) -> None:
         self._world.emit(SettingsDoubtful(text=text))

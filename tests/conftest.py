@@ -6,6 +6,7 @@ No test reaches beyond the loopback interface, and none sees the AWS, proxy or P
 from __future__ import annotations
 
 import os
+import shutil
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 
@@ -100,6 +101,20 @@ def moto_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of moto: DynamoDB, its streams and SQS."""
     with Moto(tmp_path_factory.mktemp("moto")) as server:
         yield server.url
+
+
+@pytest.fixture(scope="session")
+def promtool() -> str:
+    """Prometheus' own checker (Debian's package `prometheus`); as the real servers.
+
+    A failure in CI where it is missing.
+    """
+    path = shutil.which("promtool")
+    if path is None and os.environ.get("CI") == "true":
+        pytest.fail("needs promtool (skipped on a user's machine, required in CI)", pytrace=False)
+    if path is None:
+        pytest.skip("needs promtool, of Debian's package prometheus")
+    return path
 
 
 # --- what tests hold in their hands ---------------------------------------------------------------------------------

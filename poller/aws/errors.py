@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from botocore import exceptions as boto
+from botocore.parsers import ResponseParserError
 
 from poller.errors import (
     AccessDenied,
@@ -45,7 +46,7 @@ class UnreadableAnswer(Exception):
 
 
 # What the far side or the way to it can raise through botocore. Anything else is a defect of our own.
-FAR_SIDE: Final = (boto.ClientError, boto.BotoCoreError, UnreadableAnswer, OSError)
+FAR_SIDE: Final = (boto.ClientError, boto.BotoCoreError, UnreadableAnswer, ResponseParserError, OSError)
 
 # The error's class by the last part of its code (`AWS.SimpleQueueService.NonExistentQueue`). What is not here is
 # Unavailable: a 4xx with an unknown code is tried again for ever and said aloud. Blaming the content for it would empty
@@ -129,11 +130,13 @@ _NOT_THE_CONTENT: Final = frozenset({"UnknownOperation", "UnknownOperationExcept
 
 # The IAM action behind an operation, where it is not `dynamodb:` and the operation's own name.
 _ACTIONS: Final = {
+    "CreateQueue": "sqs:CreateQueue",
     "GetCallerIdentity": "sts:GetCallerIdentity",
     "GetQueueAttributes": "sqs:GetQueueAttributes",
     "GetQueueUrl": "sqs:GetQueueUrl",
     "PutObject": "s3:PutObject",
     "SendMessageBatch": "sqs:SendMessage",
+    "SetQueueAttributes": "sqs:SetQueueAttributes",
 }
 
 NO_CREDENTIALS: Final = (
@@ -178,6 +181,9 @@ def translate(error: Exception, *, operation: str, resource: str, arn: str = "*"
         # It is not known whether the request took effect, just as if no answer had come.
         text = f"{where}: {clean(error)} ({error.code})"
         return Unavailable(text, operation=operation, resource=resource, code=error.code, answered=False)
+    if isinstance(error, ResponseParserError):
+        # Its own text quotes the answer.
+        return unreadable(operation, resource)
     if isinstance(error, NO_CREDENTIALS):
         return AccessDenied(
             f"{where}: no usable AWS credentials ({code}): {clean(error)}; {CREDENTIALS_MEND}", code=code, **names

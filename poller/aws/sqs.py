@@ -26,11 +26,20 @@ if TYPE_CHECKING:
 MESSAGE_BYTES_MAX: Final = 1_048_576  # the service's own limit; ElasticMQ tells none
 _FIFO: Final = ".fifo"  # the name of every FIFO queue ends so, and no other queue's
 _ACCEPTED: Final = Accepted()
+_ACCOUNT: Final = re.compile(r"[0-9]{12}")
 # sqs.REGION.amazonaws.com, vpce-1.sqs.REGION.vpce.amazonaws.com, sqs.REGION.api.aws, REGION.queue.amazonaws.com
 _REGION_OF_HOST: Final = re.compile(
     r"(?:^|\.)sqs(?:-fips)?\.([a-z0-9-]+)\.(?:vpce\.)?(?:amazonaws\.com|api\.aws|api\.amazonwebservices\.com)"
     r"|^([a-z0-9-]+)\.queue\.amazonaws\.com"
 )
+
+
+class WrongQueue(ConfigurationError):
+    """The queue cannot be the one that is meant. `problem` is the message without the queue's name or URL."""
+
+    def __init__(self, name_or_url: str, problem: str) -> None:
+        super().__init__(f"{clean(name_or_url)}: {problem}")
+        self.problem = problem
 
 
 class BotoQueue:
@@ -66,7 +75,7 @@ class BotoQueue:
 async def find_queue(aws: Aws, name_or_url: str) -> BotoQueue:
     """The queue of that name in this account and region, or at that URL, with what it says of itself.
 
-    ConfigurationError: the URL is of another region or of a host that no request would go to. NotFound: no such queue.
+    WrongQueue: the URL is of another region or of a host that no request would go to. NotFound: no such queue.
     """
     call, client = aws.sends.pool.call, aws.sends.client
     if "://" in name_or_url:
@@ -95,10 +104,24 @@ async def find_queue(aws: Aws, name_or_url: str) -> BotoQueue:
     return BotoQueue(aws, info)
 
 
+def check_account(queue: QueueInfo, stream_arn: str) -> None:
+    """A queue given by its URL may be of another account than the stream: WrongQueue, since that is a slip of the pen.
+
+    The ARNs of local servers name no real region (`ddblocal`, `elasticmq`), and then their accounts mean nothing.
+    """
+    stream_region, stream_account = stream_arn.split(":")[3:5]
+    queue_region = queue.arn.split(":")[3]
+    account = urlsplit(queue.url).path.split("/")[1]
+    if queue_region != stream_region or not _ACCOUNT.fullmatch(account) or account == stream_account:
+        return
+    problem = f"a queue of account {account}, but the stream is of account {stream_account}: name one of that account"
+    raise WrongQueue(queue.url, problem)
+
+
 def _name_in(url: str) -> str:
     name = urlsplit(url).path.rpartition("/")[2]
     if not name:
-        raise ConfigurationError(f"{clean(url)}: not the URL of a queue: write it as https://HOST/ACCOUNT/NAME")
+        raise WrongQueue(url, "not the URL of a queue: write it as https://HOST/ACCOUNT/NAME")
     return name
 
 
@@ -108,12 +131,10 @@ def _check_host(url: str, endpoint_url: str, region: str) -> None:
     match = _REGION_OF_HOST.search(host)
     other = match and next(filter(None, match.groups()))
     if other and other != region:
-        raise ConfigurationError(f"{clean(url)}: a queue of {other}, but the region is {region}: name one of {region}")
+        raise WrongQueue(url, f"a queue of {other}, but the region is {region}: name one of {region}")
     if not other and host != endpoint_host and _REGION_OF_HOST.search(endpoint_host):
         origin = url[: url.find("/", url.find("://") + 3)]
-        raise ConfigurationError(
-            f"{clean(url)}: requests go to {endpoint_host}: set AWS_ENDPOINT_URL_SQS={clean(origin)}"
-        )
+        raise WrongQueue(url, f"requests go to {endpoint_host}: set AWS_ENDPOINT_URL_SQS={clean(origin)}")
 
 
 def _entry(index: int, message: Message) -> SendMessageBatchRequestEntryTypeDef:

@@ -16,6 +16,11 @@ from poller.errors import ConfigurationError, PollerError
 
 COMMANDS: Final = {
     "run": "poller.cli.run",
+    "check": "poller.cli.check",
+    "init": "poller.cli.init",
+    "config": "poller.cli.config",
+    "filter": "poller.cli.filter",
+    "healthcheck": "poller.cli.healthcheck",
     "demo": "poller.cli.demo",
 }
 

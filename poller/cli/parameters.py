@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 
@@ -14,11 +16,22 @@ class Duration(click.ParamType[float]):
         self._at_least, self._at_most = at_least, at_most
 
     def convert(self, value: str | float, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        from poller.settings import units  # noqa: PLC0415 - pydantic is of no use to those who give no duration
-
         if isinstance(value, float):
             return value
+        from poller.settings import units  # noqa: PLC0415 - pydantic is of no use to those who give no duration
+
         try:
             return units.Duration(self._at_least, self._at_most).read(value)
         except ValueError as error:
             self.fail(f"{value!r}: {error}", param, ctx)
+
+
+# Of every command that reads the settings.
+config_option = click.option(
+    "--config",
+    type=click.Path(path_type=Path),
+    envvar="POLLER_CONFIG",
+    show_envvar=True,
+    metavar="FILE",
+    help="Settings in TOML; POLLER_* environment variables go before the file.",
+)

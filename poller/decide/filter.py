@@ -95,6 +95,14 @@ class Filter:
                 return False
         return not self.changed or _changed(record, self.changed)
 
+    def needs(self, *name: str) -> bool:
+        """Whether no record can match that has nothing at or below a name: `needs("dynamodb", "NewImage")`."""
+        return not self._wants_all and all(
+            any(leaf.path[: len(name)] == name and not leaf.absent_matches for leaf in leaves_of(tree))
+            for trees in self._patterns
+            for tree in trees
+        )
+
     def explain(self, record: Mapping[str, Any]) -> tuple[Finding, ...]:
         """Path by path what was wanted and what is there: all paths of one pattern `ok`, and the record is wanted.
 

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import web
 
@@ -47,12 +47,24 @@ Page = Callable[[], Answer]
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
-def standard_pages(render_metrics: Callable[[], bytes]) -> dict[str, Page]:
-    """The pages that every process has, by path; another one is one line more."""
-    return {
+class Health(Protocol):
+    """What there is to tell of a daemon's health."""
+
+    def readiness(self) -> Answer: ...
+
+    def status(self) -> Answer: ...
+
+
+def standard_pages(render_metrics: Callable[[], bytes], health: Health | None = None) -> dict[str, Page]:
+    """The pages that every process has, by path, and those of a daemon's health; another one is one line more."""
+    pages: dict[str, Page] = {
         "/metrics": lambda: Answer(render_metrics(), CONTENT_TYPE),
         "/livez": lambda: Answer(b"ok\n"),
     }
+    if health is not None:
+        pages["/readyz"] = health.readiness
+        pages["/status"] = health.status
+    return pages
 
 
 class HttpServer:

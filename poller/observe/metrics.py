@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from poller import events
 from poller.events import Event
 from poller.observe.fleet_metrics import FleetMetrics
-from poller.observe.process_metrics import ProcessMetrics
+from poller.observe.process_metrics import ProcessMetrics, Ready
 from poller.observe.record_metrics import RecordMetrics
 from poller.observe.series import Handlers
 from poller.observe.shard_metrics import ShardMetrics
@@ -43,6 +43,8 @@ LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
         events.LeaseTableRecovered,
         events.RecordRetrying,  # each refusal is a SendFailed, and the shard a ShardRetrying
         events.DeadLetterFailing,  # the shard is a ShardRetrying
+        events.DeadLetterRecovered,
+        events.RouteWaiting,  # for /status; buffered_records counts the same over all routes
         events.QueueFailing,  # each refused entry is a SendFailed
         events.QueueRecovered,
     }
@@ -97,6 +99,10 @@ class Metrics:
         """The route's series exist from now on, at 0."""
         for group in self._groups:
             group.register_route(stream, route)
+
+    def register_ready(self, ready: Callable[[], bool]) -> None:
+        """`poller_ready` exists from now on; `ready` is asked at each scrape."""
+        Ready(self.registry, ready)
 
     def render(self) -> bytes:
         """Everything, in the text format whose type is `CONTENT_TYPE`."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import InfoMetricFamily, Metric
+from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from poller import __version__
@@ -27,6 +27,22 @@ class _BuildInfo(Collector):
     def collect(self) -> Iterator[Metric]:
         labels = {"version": __version__, "python": platform.python_version()}
         yield InfoMetricFamily(f"{PREFIX}build", "The versions of the poller and of Python.", value=labels)
+
+
+class Ready(Collector):
+    """`poller_ready`: what `/readyz` would say at the moment of the scrape."""
+
+    def __init__(self, registry: CollectorRegistry, ready: Callable[[], bool]) -> None:
+        self._ready = ready
+        registry.register(self)
+
+    def describe(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(f"{PREFIX}ready", "1 while /readyz answers 200, 0 while it does not; it says why.")
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self.describe():
+            family.add_sample(family.name, {}, float(self._ready()))
+            yield family
 
 
 class ProcessMetrics:

@@ -12,7 +12,7 @@ from typing import Protocol
 from poller.decide.retry import Backoff
 from poller.decide.trouble import Trouble
 from poller.errors import AwsError, DeadlinePassed, InvalidRequest
-from poller.events import DeadLettered, DeadLetterFailing, Emit
+from poller.events import DeadLettered, DeadLetterFailing, DeadLetterRecovered, Emit
 from poller.model import Accepted, Content, EntryOutcome, Message, Refused
 from poller.run.entry import Entry, Grave
 from poller.run.message import Why, letter, store_key
@@ -174,8 +174,13 @@ class DeadLetters:
                 self._letters.remove(one)
                 self._letters.append(one)  # the letters behind it need not wait
         if not wait_s:
-            self._trouble.worked(self._clock.monotonic())
+            self._worked()
         return wait_s
+
+    def _worked(self) -> None:
+        over = self._trouble.worked(self._clock.monotonic())
+        if over is not None:
+            self._emit(DeadLetterRecovered(stream=self._stream, route=self._route, failing_s=over.lasted_s))
 
     def _stored(self, one: _Letter) -> None:
         self._letters.remove(one)

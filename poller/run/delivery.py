@@ -24,6 +24,7 @@ from poller.events import (
     QueueRecovered,
     RecordRetrying,
     Resent,
+    RouteWaiting,
     SendFailed,
     ShardRetrying,
 )
@@ -302,6 +303,11 @@ class Delivery:
         self._lanes.again(entry, self._clock.monotonic() + wait_s)
 
     # --- what is said of it -------------------------------------------------------------------------------------------
+
+    def report(self) -> None:
+        """Says how much is not settled."""
+        waiting, letters = len(self._lanes), len(self.dead_letters)
+        self._emit(RouteWaiting(stream=self._stream, route=self.name, waiting=waiting, dead_letters=letters))
 
     def _queue_fails(self, code: str, text: str) -> None:
         """The whole queue takes nothing: ask again after a while, with one batch."""

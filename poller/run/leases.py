@@ -150,15 +150,10 @@ class LeaseKeeper:
         return taken
 
     def _fleet(self, rows: Mapping[str, Lease], stages: Mapping[str, Stage], workers: int) -> FleetSeen:
-        shards = {"reading": 0, "waiting_for_parent": 0, "draining": 0, "unowned": 0, "finished": 0}
-        for shard_id, stage in stages.items():
-            if stage is not Stage.READY:
-                shards[stage.value] += 1
-            elif shard_id in self.tenures or rows[shard_id].owner not in (None, self.worker_id):
-                shards["reading"] += 1
-            else:
-                shards["unowned"] += 1
         seen = tuple(self._seen(rows[shard_id], stage) for shard_id, stage in stages.items())
+        shards = {"reading": 0, "waiting_for_parent": 0, "draining": 0, "unowned": 0, "finished": 0}
+        for row in seen:
+            shards["unowned" if row.state == "expired" else row.state] += 1
         return FleetSeen(stream=self._stream, shards=shards, held=len(self.tenures), workers=workers, rows=seen)
 
     def _seen(self, row: Lease, stage: Stage) -> SeenLease:

@@ -191,6 +191,7 @@ class ShardReader:
                 filtered=dict(zip(names, sifted.filtered, strict=True)),
                 behind_s=self.behind_s(),
                 polled_at_s=reading.clock.wall(),
+                last=page.next_iterator is None,
             )
         )
 
@@ -209,6 +210,7 @@ class ShardReader:
                 shard=self.tenure.shard_id,
                 behind_s=self.behind_s(),
                 oldest_created_s=self.tenure.frontier.oldest_open_created_s,
+                position=_text(self._position),
             )
         )
 

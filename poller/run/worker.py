@@ -142,7 +142,8 @@ class Worker:
             if not tenure.frontier.drained:
                 under_way = True
                 continue
-            self.follower.say_lost(tenure.lease)
+            if not tenure.frontier.ended:
+                self.follower.say_lost(tenure.lease)
             # Should it fail, the row stays as it is, and whoever finds it says it again.
             with suppress(AwsError, LeaseConflict, DeadlinePassed):
                 await self.keeper.checkpoint(tenure, SHARD_END)

@@ -70,10 +70,23 @@ def load(environ: Mapping[str, str], config: Path | None, *, now: float | None =
         settings = Settings.with_origins(_nested(known, file.routes), origins)
     except ValidationError as error:
         raise InvalidSettings([_fault(origins, detail) for detail in error.errors(include_url=False)]) from None
+    _check_region(settings, environ.get("AWS_REGION"))
     start_ms = settings.stream.start_position.timestamp_ms
     if start_ms is not None and start_ms > (time.time() if now is None else now) * 1000:
         raise settings.fault("stream.start_position", "is in the future; write LATEST for what happens from now on")
     return settings
+
+
+def _check_region(settings: Settings, aws_region: str | None) -> None:
+    """An ARN and AWS_REGION that name two regions: one of them is not what its user thinks. A third word decides.
+
+    AWS_DEFAULT_REGION and a profile's region are what their names say, and give way to the ARN.
+    """
+    region = settings.stream.arn_region
+    if region is None or settings.stream.region or not aws_region or aws_region == region:
+        return
+    mend = f"set AWS_REGION={region}, or POLLER_STREAM__REGION={region} to leave AWS_REGION as it is"
+    raise settings.fault("stream.arn", f"the stream is in {region}, and AWS_REGION is {aws_region}; {mend}")
 
 
 def _config_file(environ: Mapping[str, str], config: Path | None) -> tuple[Path, str] | None:

@@ -38,6 +38,16 @@ _STREAM_ARN: Final = re.compile(
     re.ASCII,
 )
 _LOCAL_REGION: Final = "ddblocal"  # the ARNs of DynamoDB Local name no real region
+# By how the names of their regions begin (botocore's partitions.json); all others are of the partition `aws`.
+_PARTITIONS: Final = {
+    "cn-": "aws-cn",
+    "us-gov-": "aws-us-gov",
+    "us-iso-": "aws-iso",
+    "us-isob-": "aws-iso-b",
+    "us-isof-": "aws-iso-f",
+    "eu-isoe-": "aws-iso-e",
+    "eusc-": "aws-eusc",
+}
 
 
 def refused(problem: str, setting: str = "") -> PydanticCustomError:
@@ -74,9 +84,22 @@ class StreamSettings(Section):
             mend = "give the stream's, which ends in /stream/ and a time, or the table's name as stream.table"
             what = "a table's ARN" if re.search(r":table/[^/]*$", self.arn) else "not a stream's ARN"
             raise refused(f"{what}; {mend} (POLLER_TABLE)", "arn")
+        if wrong := self._other_partition():
+            raise refused(wrong, "arn")
         if self.region is not None and self.arn_region not in (None, self.region):
             raise refused(f"the stream's ARN is in {self.arn_region}; leave the region out", "region")
         return self
+
+    def _other_partition(self) -> str | None:
+        """What is wrong if the ARN's region is none of its partition's: such a stream is nowhere."""
+        region, written = self.arn_region, (self.arn or "").split(":")[1]
+        if region is None:
+            return None
+        partition = next((name for prefix, name in _PARTITIONS.items() if region.startswith(prefix)), "aws")
+        if written == partition:
+            return None
+        mend = f"write arn:{partition}:..., or give the table's name as stream.table (POLLER_TABLE)"
+        return f"{region} is a region of the partition {partition}, not of {written}; {mend}"
 
     @property
     def table_name(self) -> str:

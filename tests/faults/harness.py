@@ -39,12 +39,12 @@ _SETTINGS = {
     "POLLER_DEAD_LETTER_QUEUE": "dead-letters",
     "POLLER_WORKER_ID": "worker-1",
     "POLLER_LEASE__DISCOVERY_INTERVAL": "1s",
-    "POLLER_POLLING__IDLE_MIN": "20ms",
+    "POLLER_POLLING__IDLE_MIN": "50ms",
     "POLLER_POLLING__IDLE_MAX": "100ms",
     "POLLER_POLLING__REQUESTS_PER_SECOND_PER_SHARD": "10",
-    "POLLER_CHECKPOINT__INTERVAL": "100ms",
+    "POLLER_CHECKPOINT__INTERVAL": "50ms",
 }
-# For tests in which somebody never answers: a lease, and a third of it that is not waited for.
+# For tests in which somebody never answers: a short lease, and time-outs well below a third of it.
 HASTY = {
     "POLLER_LEASE__DURATION": "2s",
     "POLLER_AWS__REQUEST_TIMEOUT": "200ms",

@@ -10,7 +10,7 @@ import pytest
 from poller.aws.sqs import BotoQueue
 from poller.events import LeaseLost, LeaseTaken
 from poller.model import EntryOutcome, Message
-from tests.faults.harness import LEASES, Site
+from tests.faults.harness import LEASES, PATIENCE_S, Site
 from tests.standin import Fault, Kind
 
 # A third of the lease is too late to begin a request in.
@@ -37,9 +37,10 @@ async def test_a_lease_that_can_no_longer_be_used_does_not_make_its_worker_spin(
         await site.until(lambda: bool(site.said(LeaseTaken)))
         hang = site.fault(Fault(Kind.HANG, operation="UpdateItem", table=LEASES))
         uploads = 0
-        while not site.said(LeaseLost):
-            uploads += 1
-            site.upload("item", uploads)
-            await asyncio.sleep(0.02)
+        async with asyncio.timeout(PATIENCE_S):
+            while not site.said(LeaseLost):
+                uploads += 1
+                site.upload("item", uploads)
+                await asyncio.sleep(0.02)
         site.mend(hang)
     assert sends <= 2 * uploads

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
@@ -19,7 +20,7 @@ from poller.events import (
     Resent,
     SendFailed,
 )
-from tests.faults.harness import HASTY, Site, in_order
+from tests.faults.harness import HASTY, PATIENCE_S, Site, in_order
 from tests.standin import Fault, Kind, Outage
 
 FIFO = {"POLLER_QUEUE": "jobs.fifo"}
@@ -38,8 +39,6 @@ async def test_entries_that_the_queue_refuses_for_now_are_sent_again_and_their_n
     async with site.running():
         await site.until_received(expected)
         await site.until(site.settled)
-    assert site.received().count("a/1") == 1
-    assert len(site.received()) == len(expected)
     assert site.heard_once(expected)
     assert site.dead_letters.arrived == []
 
@@ -62,9 +61,10 @@ async def test_a_record_that_is_refused_again_and_again_while_others_pass_is_put
     site.upload("poison")
     expected: list[str] = []
     async with site.running(POLLER_ROUTE__MAX_ATTEMPTS="2"):
-        while not site.dead_letters.arrived:
-            expected += site.uploads(1, first=1 + len(expected) // 3)
-            await site.until_received(expected)
+        async with asyncio.timeout(PATIENCE_S):
+            while not site.dead_letters.arrived:
+                expected += site.uploads(1, first=1 + len(expected) // 3)
+                await site.until_received(expected)
     assert [letter.attributes["attempts"]["StringValue"] for letter in site.dead_letters.arrived] == ["2"]
     assert [event.attempts for event in site.said(RecordRetrying)] == [1]
     assert site.heard_once(expected)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from botocore import exceptions as boto
 from botocore.exceptions import ClientError
+from botocore.parsers import ResponseParserError
 
 from poller.aws.errors import UnreadableAnswer, clean, reading, translate
 from poller.errors import (
@@ -257,3 +258,10 @@ def test_a_request_that_found_no_connection_was_never_sent() -> None:
     assert isinstance(refused, Unavailable)
     assert isinstance(silent, Unavailable)
     assert (refused.sent, silent.sent) == (False, True)
+
+
+def test_an_answer_that_botocore_cannot_parse_is_not_quoted() -> None:
+    translated = _translate(ResponseParserError("invalid XML received:\nb'<html>secret</html>'"))
+
+    assert isinstance(translated, Unavailable)
+    assert "secret" not in str(translated)

@@ -1,0 +1,107 @@
+"""`poller config show`: the settings in force, and where each came from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from poller.cli.parameters import config_option
+
+if TYPE_CHECKING:
+    from poller.settings import Row, Settings
+
+# A longer value pushes only its own line to the right.
+_VALUE_WIDTH_MAX = 40
+
+
+@click.group(short_help="Show the settings in force, and where each comes from.")
+def command() -> None:
+    """The settings: what is in force.
+
+    \b
+      poller config show
+      poller config show --config config/poller.toml --json
+    """
+
+
+@command.command(short_help="Every setting, its value, and where that comes from.")
+@config_option
+@click.option("--json", "as_json", is_flag=True, help="As a JSON list.")
+def show(config: Path | None, as_json: bool) -> None:
+    """Every setting with its value and where that comes from: the environment, the file (with its line) or the default.
+
+    Below them the AWS_* variables that decide about region, endpoints and credentials. Passwords and keys are masked.
+    Exit code 2, with one line, if the settings cannot be used.
+
+    \b
+      poller config show
+      POLLER_LEASE__DURATION=20s poller config show --config config/poller.toml
+    """
+    from poller.settings import load  # noqa: PLC0415 - pydantic, which --help need not wait for
+
+    rows = [*_settings(load(os.environ, config)), *_aws_variables(os.environ)]
+    if as_json:
+        _print_json(rows)
+    else:
+        _print(rows)
+
+
+def _settings(settings: Settings) -> Iterator[Row]:
+    """As described, with the shipped filter where a route has none of its own: that is what is in force."""
+    import json  # noqa: PLC0415
+
+    from poller.decide.filter import DEFAULT_PATTERN  # noqa: PLC0415
+    from poller.settings import describe  # noqa: PLC0415
+
+    unset = {f"route.{index}.filter" for index, route in enumerate(settings.routes) if route.filter is None}
+    for row in describe(settings):
+        yield row._replace(value=json.dumps([DEFAULT_PATTERN])) if row.setting in unset else row
+
+
+def _aws_variables(environ: Mapping[str, str]) -> Iterator[Row]:
+    """Those of every AWS tool; of the keys only as much as tells them apart."""
+    from poller.settings import Origin, Row  # noqa: PLC0415
+    from poller.settings.origins import masked  # noqa: PLC0415
+
+    for name in sorted(environ):
+        if not name.startswith("AWS_"):
+            continue
+        value = masked(environ[name])
+        if name == "AWS_ACCESS_KEY_ID":
+            value = f"***{value[-4:]}" if len(value) > 8 else "***"
+        elif any(word in name for word in ("KEY", "SECRET", "TOKEN", "PASSWORD")) and not name.endswith("_FILE"):
+            value = "***"
+        yield Row(name, value, Origin("environment", name, value))
+
+
+def _print(rows: list[Row]) -> None:
+    setting_width = max(len(row.setting) for row in rows)
+    value_width = min(max(len(row.value) for row in rows), _VALUE_WIDTH_MAX)
+    for row in rows:
+        click.echo(f"{row.setting:<{setting_width}}  {row.value:<{value_width}}  {_source(row)}")
+
+
+def _source(row: Row) -> str:
+    """Of an AWS_* variable the first column has the name already."""
+    return "environment" if row.setting.startswith("AWS_") else str(row.origin)
+
+
+def _print_json(rows: list[Row]) -> None:
+    import json  # noqa: PLC0415
+
+    shown = [
+        {
+            "setting": row.setting,
+            "value": row.value,
+            "origin": row.origin.kind,
+            "variable": row.origin.name if row.origin.kind == "environment" else None,
+            "file": row.origin.file if row.origin.kind == "file" else None,
+            "line": row.origin.line if row.origin.kind == "file" else None,
+        }
+        for row in rows
+    ]
+    click.echo(json.dumps(shown, indent=2, ensure_ascii=False))

@@ -1,0 +1,162 @@
+"""`poller healthcheck`: whom it asks, what it prints, how it ends."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from poller import cli
+
+REASON = {"part": "queue of route default", "since": "2026-11-23T08:00:00.000Z", "seconds": 7.3, "text": "It is down."}
+
+
+class Daemon(HTTPServer):
+    """Answers as a daemon would; `ready` says how."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.ready = True
+        self.asked: list[str] = []
+
+    @property
+    def port(self) -> str:
+        return str(self.server_address[1])
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Daemon
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        reasons = [] if self.server.ready else [REASON]
+        body = json.dumps({"ready": self.server.ready, "reasons": reasons}).encode()
+        self.send_response(200 if self.server.ready or self.path == "/livez" else 503)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name for it
+        """Nobody reads it."""
+
+
+@pytest.fixture
+def daemon() -> Iterator[Daemon]:
+    with Daemon() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def check(*arguments: str, **environ: str) -> Result:
+    return CliRunner().invoke(cli.commands, ["healthcheck", *arguments], env=environ, prog_name="poller")
+
+
+def test_a_ready_daemon_is_exit_code_0(daemon: Daemon) -> None:
+    result = check("--url", daemon.url)
+    assert (result.exit_code, result.stdout, daemon.asked) == (0, "ready\n", ["/readyz"])
+
+
+def test_one_that_is_not_is_exit_code_1_with_its_reasons(daemon: Daemon) -> None:
+    daemon.ready = False
+    result = check("--url", daemon.url)
+    assert result.exit_code == 1
+    assert result.stdout.splitlines() == [
+        f"not ready: {daemon.url} answers 503",
+        "  queue of route default (since 2026-11-23T08:00:00.000Z, 7 s): It is down.",
+    ]
+
+
+def test_with_live_only_the_loop_has_to_turn(daemon: Daemon) -> None:
+    daemon.ready = False
+    result = check("--url", daemon.url, "--live")
+    assert (result.exit_code, result.stdout, daemon.asked) == (0, "alive\n", ["/livez"])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+def test_it_asks_where_the_environment_says_that_the_daemon_listens(daemon: Daemon, host: str) -> None:
+    assert check(POLLER_HTTP_HOST=host, POLLER_HTTP_PORT=daemon.port).exit_code == 0
+
+
+def test_it_asks_where_the_file_says_and_the_environment_goes_first(daemon: Daemon, tmp_path: Path) -> None:
+    file = tmp_path / "poller.toml"
+    file.write_text(f"[http]\nport = {daemon.port}\n")
+    assert check(POLLER_CONFIG=str(file)).exit_code == 0
+    file.write_text("[http]\nport = 1\n")
+    assert check(POLLER_CONFIG=str(file), POLLER_HTTP_PORT=daemon.port).exit_code == 0
+
+
+@pytest.mark.parametrize("text", ["not TOML", "http = 7", "[http]\nport = 1\n[nonsense"])
+def test_no_other_setting_has_to_be_valid(daemon: Daemon, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "poller.toml"
+    file.write_text(text)
+    environ = {"POLLER_CONFIG": str(file), "POLLER_TABEL": "?", "POLLER_LEASE__DURATION": "never"}
+    assert check(POLLER_HTTP_PORT=daemon.port, **environ).exit_code == 0
+
+
+def test_a_daemon_that_is_not_there_is_exit_code_1_and_one_line() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+        result = check(POLLER_HTTP_PORT=str(port))
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"poller: no answer from http://127.0.0.1:{port}/readyz: ")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_daemon_that_hangs_is_exit_code_1_after_the_timeout() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        result = check("--timeout", "50ms", POLLER_HTTP_PORT=str(hanging.getsockname()[1]))
+    assert result.exit_code == 1
+    assert result.stderr.endswith("within 0.05 s: the daemon hangs\n")
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "http", "-1"])
+def test_a_port_at_which_nobody_can_be_asked_is_wrong_usage(port: str) -> None:
+    result = check(POLLER_HTTP_PORT=port)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        f'poller: POLLER_HTTP_PORT="{port}": no port to ask at; set one from 1 to 65535, or give the address as --url\n'
+    )
+
+
+@pytest.mark.parametrize("url", ["https://x", "127.0.0.1:9464", "http://", "http://x:y"])
+def test_an_url_at_which_nobody_can_be_asked_is_wrong_usage(url: str) -> None:
+    result = check("--url", url)
+    assert result.exit_code == 2
+    assert result.stderr.startswith(f'poller: --url "{url}": not an address such as ')
+
+
+@pytest.mark.parametrize(("host", "address"), [("::", "[::1]"), ("fe80::1", "[fe80::1]"), ("pod", "pod")])
+def test_an_address_is_written_as_an_url_wants_it(host: str, address: str) -> None:
+    from poller.cli.healthcheck import _base
+
+    assert _base({"POLLER_HTTP_HOST": host}) == f"http://{address}:9464"
+
+
+def test_it_imports_nothing_that_it_can_do_without() -> None:
+    heavy = {"pydantic", "boto3", "aiohttp", "asyncio", "msgspec", "structlog"}
+    script = (
+        "import sys\nfrom poller.cli import commands\n"
+        "try:\n    commands(['healthcheck', '--url', 'http://127.0.0.1:1'], standalone_mode=False)\n"
+        "finally:\n    print('imported:', *sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert "no answer from http://127.0.0.1:1" in result.stderr
+    assert not heavy & set(result.stdout.partition("imported: ")[2].split())
