@@ -1,8 +1,31 @@
-"""`python -m poller`: the same as the console script."""
+"""`python -m poller`, and the console script: from the very start a signal ends `poller run` in order."""
 
 from __future__ import annotations
 
-from poller.cli import main
+import os
+import signal
+import sys
+
+
+def main() -> None:
+    """Ends the process with 0 (done), 1 (failed) or 2 (usage, configuration)."""
+    if sys.argv[1:2] == ["run"]:
+        # Before anything else is imported, which takes longer than some supervisors wait.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, _nothing_begun)
+    from poller.cli import main as cli  # noqa: PLC0415
+
+    cli()
+
+
+def _nothing_begun(_number: int, _frame: object) -> None:
+    """A signal before the daemon has handlers of its own: there is nothing to settle yet, and nothing to tidy up.
+
+    Without this one a container's first process, to which no default applies, would not even end. Not by SystemExit:
+    raised in the midst of an import, it may be swallowed there.
+    """
+    os._exit(0)
+
 
 if __name__ == "__main__":
     main()

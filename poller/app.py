@@ -13,7 +13,7 @@ import sys
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import uvloop
 
@@ -46,7 +46,25 @@ def main(config: Path | None, environ: Mapping[str, str]) -> int:
     Raises ConfigurationError, before anything is written to AWS, for settings that cannot work.
     """
     settings = load(environ, config)
-    return uvloop.run(Daemon(settings).run())
+    try:
+        return uvloop.run(Daemon(settings).run())
+    finally:
+        _give_up_output()
+
+
+def _output() -> BinaryIO:
+    """Where the log goes; nowhere for a process that was started with its output closed."""
+    return sys.stdout.buffer if sys.stdout is not None else open(os.devnull, "wb")
+
+
+def _give_up_output() -> None:
+    """What nobody reads any more is still in the buffer: Python's own end would fail on it, with exit code 120."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)
 
 
 class Daemon:
@@ -55,7 +73,7 @@ class Daemon:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._clock = SystemClock()
-        self._log = LogSink(settings.log.level, settings.log.format, sys.stdout.buffer)
+        self._log = LogSink(settings.log.level, settings.log.format, _output())
         self._metrics = Metrics(per_shard=settings.metrics.per_shard)
         watch = Watch((route.name for route in settings.routes), self._clock.monotonic)
         self._report = Report(watch.known, settings, self._clock)

@@ -62,12 +62,20 @@ class HttpListening(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartupWaiting(Event):
-    """Something that the start needs does not answer yet; it is asked again."""
+    """Something that the start needs does not answer yet; it is asked again, and this is said once a minute."""
 
     level: ClassVar[Level | None] = "warning"
     what: str
     error: str
     retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartupContinued(Event):
+    """What the start waited for answers."""
+
+    what: str
+    waited_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

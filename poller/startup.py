@@ -20,8 +20,9 @@ from poller.aws.survey import table_facts
 from poller.decide.filter import DEFAULT_PATTERN, Filter, PatternError, compile_filter
 from poller.decide.retry import Backoff
 from poller.decide.succession import foreign
+from poller.decide.trouble import Trouble
 from poller.errors import AccessDenied, AwsError, ConfigurationError, InvalidRequest, NotFound
-from poller.events import DaemonReady, Emit, LeaseTableCreated, SettingsDoubtful, StartupWaiting
+from poller.events import DaemonReady, Emit, LeaseTableCreated, SettingsDoubtful, StartupContinued, StartupWaiting
 from poller.model import Lease, QueueInfo, StreamInfo
 from poller.run.ports import Clock
 from poller.settings import RouteSettings, Settings
@@ -241,17 +242,22 @@ class Startup:
 
     async def _patiently(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         """Asks until there is an answer; refusals of the request itself will not change by asking again."""
-        failures = 0
+        trouble, clock, emit = Trouble(), self._world.clock, self._world.emit
         while True:
             try:
-                return await call()
+                answer = await call()
             except (AccessDenied, InvalidRequest) as error:
                 raise ConfigurationError(str(error)) from error
             except AwsError as error:
-                failures += 1
-                wait_s = _STARTUP.wait_s(failures, self._world.rng.random())
-                self._world.emit(StartupWaiting(what=what, error=str(error), retry_in_s=wait_s))
-            await self._world.clock.sleep(wait_s)
+                wait_s = _STARTUP.wait_s(trouble.failures + 1, self._world.rng.random())
+                if trouble.failed(clock.monotonic()):
+                    emit(StartupWaiting(what=what, error=str(error), retry_in_s=wait_s))
+            else:
+                over = trouble.worked(clock.monotonic())
+                if over is not None:
+                    emit(StartupContinued(what=what, waited_s=over.lasted_s))
+                return answer
+            await clock.sleep(wait_s)
 
     async def _rows_if_any(self, aws: Aws, table: BotoLeaseTable) -> Sequence[Lease]:
         """The lease table's rows; none without a table, which is not made."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from pathlib import Path
 
 import click
@@ -33,16 +32,6 @@ def command(config: Path | None) -> int:
     Everything else is in the file:
       poller run --config config/poller.toml
     """
-    for early in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(early, _nothing_begun)
     from poller.app import main  # noqa: PLC0415 - boto3 and aiohttp take half a second, which --help need not wait for
 
     return main(config, os.environ)
-
-
-def _nothing_begun(_number: int, _frame: object) -> None:
-    """A signal before the daemon has handlers of its own: there is nothing to settle yet.
-
-    Without this one a container's first process, to which no default applies, would not even end.
-    """
-    raise SystemExit(0)

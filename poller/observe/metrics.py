@@ -25,6 +25,7 @@ LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
         events.DaemonReady,
         events.HttpListening,
         events.StartupWaiting,
+        events.StartupContinued,
         events.SettingsDoubtful,
         events.DaemonStopping,
         events.DaemonStopped,

@@ -148,22 +148,22 @@ def writes_hang(scene: Scene) -> list[Fault]:
 
 
 MOMENTS = [
+    # The longest first: nobody has its leases before they are over.
+    Moment("with the lease table gone silent", writes_hang, "UpdateItem", "hang", kept=True),
     Moment("before the stream is found", hanging("DescribeTable"), "DescribeTable", "hang"),
     Moment("before the lease table answers", lease_table_hangs, "DescribeTable", "hang"),
     Moment("before the lease table works", lease_table_fails, event="startup_waiting"),
     Moment("while the lease table is being made", hanging("CreateTable"), "CreateTable", "hang"),
     Moment("during discovery", hanging("DescribeStream"), "DescribeStream", "hang"),
-    Moment("while discovery fails", failing("DescribeStream"), event="discovery_failed"),
     Moment("while a page is awaited", hanging("GetRecords"), "GetRecords", "hang"),
     Moment("in a retry of a page", failing("GetRecords"), event="read_failing"),
     Moment("with the queue down", failing("SendMessageBatch"), event="queue_failing"),
     Moment("with the queue hanging", hanging("SendMessageBatch"), "SendMessageBatch", "hang"),
-    Moment("with the lease table gone silent", writes_hang, "UpdateItem", "hang", kept=True),
     Moment("when all is well", operation="SendMessageBatch", outcome="OK"),
 ]
 SIGNALLED = [
     *((moment, signal.SIGTERM) for moment in MOMENTS),
-    *((moment, signal.SIGINT) for moment in MOMENTS if moment.name in ("during discovery", "when all is well")),
+    (MOMENTS[-1], signal.SIGINT),
 ]
 
 
@@ -250,7 +250,7 @@ def test_a_second_signal_ends_it_at_once_with_1(remote: Remote, tmp_path: Path) 
     assert daemon.events("daemon_stopped") == []
 
 
-@pytest.mark.parametrize("delay_s", [0.0, 0.15, 0.3])
+@pytest.mark.parametrize("delay_s", [0.0, 0.25])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_right_after_the_start_is_no_accident(
     number: signal.Signals, delay_s: float, remote: Remote, tmp_path: Path
@@ -281,24 +281,21 @@ def test_without_aws_it_waits_says_so_and_comes_up_by_itself(remote: Remote, tmp
     with Relay(int(remote.url.rpartition(":")[2])) as line:
         line.cut()
         with scene.daemon(url=line.url) as daemon:
-            wait_until(lambda: len(waits(daemon, "stream")) >= 3, daemon.tail, PATIENCE_S)
+            daemon.wait_for("startup_waiting", 2)
+            time.sleep(2.0)  # long enough for it to ask again, and to say nothing of it
             livez = daemon.get("/livez")
             line.restore()
             scene.until_received(*ITEMS)
             code, _ = daemon.terminate()
 
-    told = waits(daemon, "stream")
-    assert all("EndpointConnectionError" in wait["error"] for wait in told)
-    # Each wait is longer than the one before, whatever the jitter.
-    assert [wait["retry_in_s"] for wait in told] == sorted({wait["retry_in_s"] for wait in told})
-    assert waits(daemon, f"queue {scene.queue}")
+    waited = daemon.events("startup_waiting")
+    assert {wait["what"] for wait in waited} >= {"stream", f"queue {scene.queue}"}
+    assert all("EndpointConnectionError" in wait["error"] for wait in waited)
+    assert sorted(wait["what"] for wait in waited) == sorted(
+        over["what"] for over in daemon.events("startup_continued")
+    )
     assert livez == "ok\n"
     assert code == 0
-
-
-def waits(daemon: Daemon, what: str) -> list[dict[str, Any]]:
-    """What it has said of waiting for that."""
-    return [event for event in daemon.events("startup_waiting") if event["what"] == what]
 
 
 def test_aws_may_be_away_for_a_while(remote: Remote, tmp_path: Path) -> None:

@@ -122,17 +122,6 @@ class Site:
                 self.clean.append(await task)
 
     @asynccontextmanager
-    async def killed(self, **settings: str) -> AsyncIterator[Worker]:
-        """A worker at work that is gone at the end of the block, as by kill -9: it writes nothing any more."""
-        async with self._started(settings) as worker:
-            task = asyncio.create_task(worker.run(asyncio.Event()))
-            try:
-                yield worker
-            finally:
-                task.cancel()
-                await asyncio.wait({task})
-
-    @asynccontextmanager
     async def _started(self, settings: Mapping[str, str]) -> AsyncIterator[Worker]:
         loaded = self.load(**settings)
         surroundings = Surroundings(SystemClock(), self.events.append, random.Random(7))

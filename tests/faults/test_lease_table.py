@@ -249,19 +249,6 @@ async def test_two_workers_share_the_shards_and_leave_them_in_order_to_a_third(s
     assert site.heard_once(expected)
 
 
-async def test_a_worker_that_was_killed_is_replaced_and_the_place_is_where_it_last_wrote(site: Site) -> None:
-    expected = site.uploads(4)
-    async with site.killed(**BRIEF):
-        await site.until_received(expected)
-        await site.until(site.settled)
-    expected += site.uploads(4, first=5)
-    async with site.running(**BRIEF, POLLER_WORKER_ID="worker-2"):
-        await site.until_received(expected)
-    (taken,) = [event for event in site.said(LeaseTaken) if event.previous_owner]
-    assert (taken.reason, taken.previous_owner) == ("expired", "worker-1")
-    assert site.heard_once(expected)
-
-
 # --- what the table must be -------------------------------------------------------------------------------------------
 
 

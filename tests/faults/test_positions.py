@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from poller.events import DataLost, IteratorRenewed, ShardFinished, StartTimeUnsupported
-from tests.faults.harness import BRIEF, Site
+from tests.faults.harness import Site
 from tests.standin import AtTimestamp, Fault, Kind
 
 # --- iterators --------------------------------------------------------------------------------------------------------
@@ -148,16 +148,4 @@ async def test_a_latest_start_survives_that_its_first_iterator_expires_unread(si
         site.mend(down)
         await site.until_received(wanted)
     assert len(site.said(IteratorRenewed)) == 1
-    assert site.heard_once(wanted)
-
-
-async def test_a_latest_start_that_never_read_anything_is_not_latest_again_after_a_restart(site: Site) -> None:
-    written(site, "too-old", hours_ago(2))
-    down = site.fault(Fault.internal(operation="GetRecords"))
-    async with site.killed(POLLER_START_POSITION="LATEST", **BRIEF):
-        await site.until(lambda: site.world.count("GetRecords") >= 1)
-    wanted = [written(site, "meanwhile", hours_ago(0))]
-    site.mend(down)
-    async with site.running(POLLER_START_POSITION="LATEST", POLLER_WORKER_ID="worker-2", **BRIEF):
-        await site.until_received(wanted)
     assert site.heard_once(wanted)

@@ -88,8 +88,8 @@ async def test_children_that_are_listed_late_are_read_from_their_beginning(site:
     async with site.running():
         await site.until_received(expected)
         left, right = site.stream.split(site.shard)
-        left.hide(listings=2)
-        right.hide(listings=4)
+        left.hide(listings=1)
+        right.hide(listings=3)
         expected += site.uploads(2, "a", first=3, shard=left)
         expected += site.uploads(2, "b", first=3, shard=right)
         await site.until_received(expected)
