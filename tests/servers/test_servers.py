@@ -115,11 +115,23 @@ def test_a_server_does_not_see_the_settings_of_whoever_runs_the_tests(
     assert not {"AWS_PROFILE", "POLLER_TABLE"} & set(FileServer(tmp_path).environment())
 
 
-def test_moto_has_tables_streams_and_queues(moto_server: str, clients: Callable[..., Clients]) -> None:
-    aws = clients(moto_server)
-    assert aws.dynamodb.list_tables()["TableNames"] == []
-    assert aws.streams.list_streams()["Streams"] == []
-    assert aws.sqs.create_queue(QueueName="q")["QueueUrl"].endswith("/q")
+def make_table(aws: Clients, table: str) -> None:
+    aws.dynamodb.create_table(
+        TableName=table,
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
+    )
+
+
+def test_moto_has_tables_streams_and_queues(
+    moto_server: str, clients: Callable[..., Clients], unique: Callable[[str], str]
+) -> None:
+    aws, table = clients(moto_server), unique("table")
+    make_table(aws, table)
+    assert [stream["TableName"] for stream in aws.streams.list_streams(TableName=table)["Streams"]] == [table]
+    assert aws.sqs.create_queue(QueueName=table)["QueueUrl"].endswith(f"/{table}")
 
 
 def test_moto_ends_with_its_block(tmp_path: Path) -> None:
@@ -135,13 +147,7 @@ def test_dynamodb_local_has_tables_and_streams(
     dynamodb_local: str, clients: Callable[..., Clients], unique: Callable[[str], str]
 ) -> None:
     aws, table = clients(dynamodb_local), unique("table")
-    aws.dynamodb.create_table(
-        TableName=table,
-        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
-        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
-        BillingMode="PAY_PER_REQUEST",
-        StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"},
-    )
+    make_table(aws, table)
     assert [stream["TableName"] for stream in aws.streams.list_streams(TableName=table)["Streams"]] == [table]
 
 
