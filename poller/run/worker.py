@@ -138,11 +138,12 @@ class Worker:
             tenure = tenure or await self.keeper.take_one(lease)
             if tenure is None:
                 continue
-            self._readers[tenure.shard_id][1].cancel()
+            reader, reading = self._readers[tenure.shard_id]
+            reading.cancel()
             if not tenure.frontier.drained:
                 under_way = True
                 continue
-            if not tenure.frontier.ended:
+            if not tenure.frontier.ended and not reader.stopped:  # a reader that stopped has said so itself
                 self.follower.say_lost(tenure.lease)
             # Should it fail, the row stays as it is, and whoever finds it says it again.
             with suppress(AwsError, LeaseConflict, DeadlinePassed):

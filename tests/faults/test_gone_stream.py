@@ -94,3 +94,8 @@ async def test_a_shard_that_was_read_to_its_end_before_its_stream_was_gone_is_no
     assert site.said(StreamSwitched)
     assert site.said(DataLost) == []
     assert site.heard_once(expected)
+
+
+async def test_the_loss_of_a_shard_whose_stream_is_gone_is_said_once(site: Site) -> None:
+    await lose_the_stream(site)
+    assert [lost.shard for lost in site.said(DataLost)] == [site.shard.shard_id]
