@@ -10,6 +10,7 @@ from poller.decide.batch import BatchLimits
 from poller.decide.lineage import Start
 from poller.decide.pacing import PacingLimits
 from poller.decide.retry import Backoff, RetryLimits
+from poller.events import LeaseTableCreated
 from poller.model import QueueInfo, StreamInfo
 from poller.run.buffer import Buffer
 from poller.run.dead_letters import DeadLetters
@@ -79,9 +80,22 @@ def assemble(settings: Settings, found: Found, world: World) -> Worker:
     def shard_limiter() -> Limiter:
         return ThrottleLimiter("get_records", settings.polling.requests_per_second_per_shard, clock, emit)
 
+    async def remake_table() -> None:
+        if await found.lease_table.ensure(True, clock):
+            emit(LeaseTableCreated(table=settings.lease_table))
+
     pace = Pace(checkpoint_s=settings.checkpoint.interval_s, discovery_s=settings.lease.discovery_interval_s)
     return Worker(
-        follower, keeper, deliveries, reading, pace, shard_limiter=shard_limiter, clock=clock, emit=emit, rng=rng
+        follower,
+        keeper,
+        deliveries,
+        reading,
+        pace,
+        shard_limiter=shard_limiter,
+        remake_table=remake_table if settings.lease.create else None,
+        clock=clock,
+        emit=emit,
+        rng=rng,
     )
 
 

@@ -30,6 +30,7 @@ from poller.run.ports import StreamSource
 from poller.run.shard import Reading
 from poller.run.sift import Sifter
 from poller.run.worker import Pace, Worker
+from tests.memory.gates import open_gate
 from tests.memory.lease_table import MemoryLeaseTable
 from tests.memory.queue import MemoryLetterStore, MemoryQueue
 from tests.memory.streams import MemoryStream, MemoryTables
@@ -145,6 +146,7 @@ class Rig:
             reading,
             Pace(checkpoint_s=1.0, discovery_s=60.0),
             shard_limiter=lambda: ThrottleLimiter("get_records", 5, clock, emit),
+            remake_table=self._remake_table,
             clock=clock,
             emit=emit,
             rng=rng,
@@ -181,6 +183,10 @@ class Rig:
             emit=emit,
             rng=rng,
         )
+
+    async def _remake_table(self) -> None:
+        self.leases.rows.clear()
+        self.leases.before = open_gate
 
     def _source(self, arn: str) -> StreamSource:
         return next(stream for stream in self.tables.all_streams(TABLE) if stream.info.arn == arn)

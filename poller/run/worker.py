@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from poller.decide.retry import Backoff
 from poller.decide.trouble import Trouble
-from poller.errors import AwsError, DeadlinePassed, LeaseConflict
+from poller.errors import AwsError, DeadlinePassed, LeaseConflict, NotFound, PollerError
 from poller.events import CheckpointFailed, DiscoveryFailed, Emit, ShardFinished, ShardStopped
 from poller.model import SHARD_END, Lease
 from poller.run.delivery import Delivery
@@ -42,7 +42,10 @@ class Pace:
 
 
 class Worker:
-    """Everything that one process does for one stream."""
+    """Everything that one process does for one stream.
+
+    `remake_table` makes the lease table should it be deleted while the worker is at work; None: it must not be made.
+    """
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Worker:
         pace: Pace,
         *,
         shard_limiter: Callable[[], Limiter],
+        remake_table: Callable[[], Awaitable[None]] | None,
         clock: Clock,
         emit: Emit,
         rng: random.Random,
@@ -63,6 +67,7 @@ class Worker:
         self._reading = reading
         self._pace = pace
         self._shard_limiter = shard_limiter
+        self._remake_table = remake_table
         self._clock = clock
         self._emit = emit
         self._rng = rng
@@ -109,8 +114,10 @@ class Worker:
         """One look at the lease table, and what follows from it; how long until the next."""
         try:
             self._rows = await self.keeper.look()
-        except AwsError:
-            return min(1.0, self.keeper.limits.look_every_s)  # the keeper has said so
+        except AwsError as error:  # the keeper has said so
+            if isinstance(error, NotFound):
+                await self._remake()
+            return min(1.0, self.keeper.limits.look_every_s)
         if not self._looked.is_set():
             self.follower.begin(self._rows.values())
             self._looked.set()
@@ -124,6 +131,14 @@ class Worker:
             self._discover_now.set()
         await self.keeper.take(rows, self.follower.stages(rows))
         return self.keeper.limits.look_every_s
+
+    async def _remake(self) -> None:
+        """The lease table was deleted. Its places are lost; the stream is read again as far back as it goes."""
+        if self._remake_table is None:
+            return
+        with suppress(PollerError):  # tried again at the next look
+            await self._remake_table()
+            self._discover_now.set()
 
     async def _close_rows(self, rows: Mapping[str, Lease]) -> bool:
         """Ends what a stream that is gone has left unfinished, so that the loss is said once and not at every start.

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from poller.errors import Unavailable
+from poller.decide.lineage import Start
+from poller.errors import NotFound, Unavailable
 from poller.events import LeaseLost, LeaseOperation, LeaseTableFailing, LeaseTableRecovered, LeaseTaken
-from poller.model import Lease
+from poller.model import LATEST, TRIM_HORIZON, Lease
 from tests.memory.gates import Gate, failing, fault, no_answer, open_gate
 from tests.rig import Options, Rig
 from tests.virtual import VirtualClock, run
@@ -169,6 +170,22 @@ def test_a_deleted_row_is_made_again_and_read_from_the_horizon() -> None:
             rig.leases.rows.clear()
             rig.upload("after")
             await rig.until(lambda: {"before/1", "after/1"} <= set(rig.received()), at_most_s=180)
+            await rig.until(rig.caught_up)
+
+    run(story)
+
+
+@pytest.mark.parametrize("start", [Start(TRIM_HORIZON), Start(LATEST)], ids=["horizon", "latest"])
+def test_a_deleted_table_is_made_again_and_nothing_is_skipped(start: Start) -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(start=start), queue="jobs")
+        async with rig.running():
+            await clock.sleep(5)
+            rig.upload("before")
+            await rig.until(rig.caught_up)
+            rig.leases.before = failing(lambda op, name: fault(NotFound, op, name, "ResourceNotFoundException"))
+            rig.upload("meanwhile")
+            await rig.until(lambda: "meanwhile/1" in rig.received(), at_most_s=60)
             await rig.until(rig.caught_up)
 
     run(story)
