@@ -6,6 +6,7 @@ And a worker that is built anew should it ever fail.
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import random
 import signal
@@ -36,6 +37,9 @@ from poller.startup import Found, Startup, World, compile_filters
 _REBUILD = Backoff(first_s=1.0, max_s=30.0)
 # A worker that lasted this long had nothing wrong with it from the start.
 _CALM_S = 60.0
+# A start makes some hundred thousand objects that stay, a page of a thousand records some thousand that go and are in
+# no cycle: looking through them as often as Python does by itself costs a fifth of a start (measured).
+_GC_THRESHOLDS = (50_000, 20, 20)
 
 T = TypeVar("T")
 
@@ -45,6 +49,7 @@ def main(config: Path | None, environ: Mapping[str, str]) -> int:
 
     Raises ConfigurationError, before anything is written to AWS, for settings that cannot work.
     """
+    gc.set_threshold(*_GC_THRESHOLDS)
     settings = load(environ, config)
     try:
         return uvloop.run(Daemon(settings).run())
@@ -106,6 +111,7 @@ class Daemon:
             startup = Startup(settings, World(self._clock, emit, self._rng))
             stack.callback(startup.close)
             found = await self._unless_stopped(startup.find(filters))
+            gc.freeze()  # modules and models of AWS's APIs stay, and need not be looked through ever again
             clean = True if found is None else await self._work(found)
         self._log_end(clean)
         return 0
