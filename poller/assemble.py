@@ -48,20 +48,7 @@ def assemble(settings: Settings, found: Found, world: World) -> Worker:
         rng=rng,
     )
     deliveries = [_delivery(route, stream, keeper.table_failing, world) for route in found.routes]
-    position = settings.stream.start_position
-    follower = Follower(
-        stream,
-        table=settings.stream.table,
-        start=Start(position.kind, position.timestamp_ms),
-        tables=BotoTables(found.aws),
-        open_source=lambda arn: BotoStreamSource(found.aws, arn, name),
-        lease_table=found.lease_table,
-        describe_limiter=ThrottleLimiter("describe_stream", _DESCRIBE_PER_S, clock, emit),
-        on_created=keeper.note_created,
-        clock=clock,
-        emit=emit,
-        rng=rng,
-    )
+    follower = _follower(settings, found, keeper, world)
     reading = Reading(
         stream=name,
         source=follower.source,
@@ -96,6 +83,23 @@ def assemble(settings: Settings, found: Found, world: World) -> Worker:
         clock=clock,
         emit=emit,
         rng=rng,
+    )
+
+
+def _follower(settings: Settings, found: Found, keeper: LeaseKeeper, world: World) -> Follower:
+    name, position = found.stream.table, settings.stream.start_position
+    return Follower(
+        found.stream,
+        table=settings.stream.table,
+        start=Start(position.kind, position.timestamp_ms),
+        tables=BotoTables(found.aws),
+        open_source=lambda arn: BotoStreamSource(found.aws, arn, name),
+        lease_table=found.lease_table,
+        describe_limiter=ThrottleLimiter("describe_stream", _DESCRIBE_PER_S, world.clock, world.emit),
+        on_created=keeper.note_created,
+        clock=world.clock,
+        emit=world.emit,
+        rng=world.rng,
     )
 
 

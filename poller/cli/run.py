@@ -7,16 +7,11 @@ from pathlib import Path
 
 import click
 
+from poller.cli.parameters import config_option
+
 
 @click.command(short_help="Run the daemon until SIGTERM or Ctrl-C.")
-@click.option(
-    "--config",
-    type=click.Path(path_type=Path),
-    envvar="POLLER_CONFIG",
-    show_envvar=True,
-    metavar="FILE",
-    help="Settings in TOML; POLLER_* environment variables go before the file.",
-)
+@config_option
 def command(config: Path | None) -> int:
     """Reads the table's stream and delivers what matches, until SIGTERM or Ctrl-C.
 
