@@ -331,9 +331,9 @@ class LeaseTableCreated(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseTaken(Event):
-    """This worker reads the shard from now on. `reason`: unowned, expired.
+    """This worker reads the shard from now on.
 
-    Or returned (mine until my deadline passed).
+    `reason`: unowned, expired, or returned (mine until my deadline passed).
     """
 
     stream: str
@@ -447,9 +447,9 @@ class CheckpointFailed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered(Event):
-    """The queue has these messages. `latencies_s`.
+    """The queue has these messages.
 
-    From each record's creation (whole seconds) to the queue's answer.
+    `latencies_s`: from each record's creation (whole seconds) to the queue's answer.
     """
 
     level: ClassVar[Level | None] = None
