@@ -20,6 +20,9 @@ AT_TIMESTAMP: Final = "AT_TIMESTAMP"
 SHARD_END: Final = "SHARD_END"
 SENTINELS: Final = frozenset({TRIM_HORIZON, LATEST, AT_TIMESTAMP, SHARD_END})
 
+# As a lease's `successor`: its owner is leaving, and whoever has room may claim the lease.
+SOUGHT: Final = "?"
+
 
 class ViewType(StrEnum):
     """What a stream's records carry (`StreamViewType`)."""
@@ -79,10 +82,11 @@ class ShardPage:
 class Lease:
     """One row of the lease table, in KCL's schema; `shard_id` is its `leaseKey`.
 
-    `stream_arn`, `start_time_ms` and `checkpoint_time_ms` are attributes of our own, which Java workers ignore and
-    keep: the stream that the row belongs to, the instant before which a shard that was there at the first start is
-    not wanted (start positions LATEST and a time), and when the checkpoint was last written; times in ms since the
-    epoch.
+    The last five are attributes of our own, which Java workers ignore and keep. `stream_arn`: the stream that the row
+    belongs to; `start_time_ms`: the instant before which a shard that was there at the first start is not wanted
+    (start positions LATEST and a time); `checkpoint_time_ms`: when the checkpoint was last written; times in ms since
+    the epoch. `poller_owner`: the owner, if it was one of ours that took the lease; `successor`: the worker to whom
+    its owner is to hand it over as soon as everything that was read is settled, or SOUGHT.
     """
 
     shard_id: str
@@ -96,18 +100,43 @@ class Lease:
     stream_arn: str | None = None
     start_time_ms: int | None = None
     checkpoint_time_ms: int | None = None
+    poller_owner: str | None = None
+    successor: str | None = None
 
     @property
     def finished(self) -> bool:
         """Read to the shard's end, and everything in it settled."""
         return self.checkpoint == SHARD_END
 
+    @property
+    def begun(self) -> bool:
+        """Something in the shard is settled: its checkpoint is a place in it, or its end."""
+        return self.checkpoint not in (TRIM_HORIZON, LATEST, AT_TIMESTAMP)
+
+    @property
+    def foreign(self) -> bool:
+        """Its owner is none of ours: a worker of Java's KCL, or of a version of ours that did not sign its rows."""
+        return self.owner is not None and self.owner != self.poller_owner
+
+    @property
+    def heir(self) -> str | None:
+        """The worker that has claimed the lease, None while nobody has."""
+        return None if self.successor == SOUGHT else self.successor
+
     # What a successful write leaves behind. The table's adapter writes these, and a holder compares them with the row
     # after a lost answer: one definition for both.
 
     def taken_by(self, worker_id: str) -> Lease:
         switches = self.owner_switches + (1 if self.owner != worker_id else 0)
-        return replace(self, owner=worker_id, counter=self.counter + 1, owner_switches=switches, checkpoint_owner=None)
+        return replace(
+            self,
+            owner=worker_id,
+            poller_owner=worker_id,
+            successor=None,
+            counter=self.counter + 1,
+            owner_switches=switches,
+            checkpoint_owner=None,
+        )
 
     def renewed(self) -> Lease:
         return replace(self, counter=self.counter + 1)
@@ -118,7 +147,12 @@ class Lease:
         )
 
     def released(self) -> Lease:
-        return replace(self, owner=None, counter=self.counter + 1)
+        """`successor` stays: the lease is kept for whoever has claimed it, for a moment."""
+        return replace(self, owner=None, poller_owner=None, counter=self.counter + 1)
+
+    def promised(self, successor: str) -> Lease:
+        """The successor's name is written under the owner's counter, which it leaves as it is."""
+        return replace(self, successor=successor)
 
     def with_children(self, children: frozenset[str]) -> Lease:
         """The children's names are written under the holder's counter, which they leave as it is."""

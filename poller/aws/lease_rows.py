@@ -30,6 +30,8 @@ PENDING: Final = ("pendingCheckpoint", "pendingCheckpointSubSequenceNumber", "pe
 STREAM_ARN: Final = "streamArn"
 START_TIME: Final = "startTime"
 CHECKPOINT_TIME: Final = "checkpointTime"
+POLLER_OWNER: Final = "pollerOwner"
+SUCCESSOR: Final = "successor"
 
 
 class UnreadableRow(Exception):
@@ -51,7 +53,13 @@ def item_of(lease: Lease) -> Item:
         "startingHashKey": {"S": "0"},
         "endingHashKey": {"S": "1"},
     }
-    texts = {OWNER: lease.owner, CHECKPOINT_OWNER: lease.checkpoint_owner, STREAM_ARN: lease.stream_arn}
+    texts = {
+        OWNER: lease.owner,
+        CHECKPOINT_OWNER: lease.checkpoint_owner,
+        STREAM_ARN: lease.stream_arn,
+        POLLER_OWNER: lease.poller_owner,
+        SUCCESSOR: lease.successor,
+    }
     numbers = {START_TIME: lease.start_time_ms, CHECKPOINT_TIME: lease.checkpoint_time_ms}
     sets = {PARENTS: lease.parents, CHILDREN: lease.children}  # DynamoDB has no empty set
     item |= {name: {"S": text} for name, text in texts.items() if text is not None}
@@ -83,6 +91,8 @@ def lease_of(item: Mapping[str, AttributeValueTypeDef]) -> Lease | None:
         stream_arn=_text(item, STREAM_ARN),
         start_time_ms=_number(item, START_TIME),
         checkpoint_time_ms=_number(item, CHECKPOINT_TIME),
+        poller_owner=_text(item, POLLER_OWNER),
+        successor=_text(item, SUCCESSOR),
     )
 
 

@@ -14,7 +14,7 @@ from poller.aws.errors import Target, reading
 from poller.aws.pool import NEVER
 from poller.aws.session import Aws
 from poller.errors import AwsError, ConfigurationError, LeaseConflict, NotFound, Unavailable
-from poller.model import Lease
+from poller.model import SOUGHT, Lease
 from poller.run.ports import Clock
 
 if TYPE_CHECKING:
@@ -174,8 +174,8 @@ class BotoLeaseTable:
         await self._update(
             lease,
             NEVER,
-            "SET leaseOwner = :owner, leaseCounter = :next, ownerSwitchesSinceCheckpoint = :switches"
-            " REMOVE checkpointOwner",
+            "SET leaseOwner = :owner, pollerOwner = :owner, leaseCounter = :next,"
+            " ownerSwitchesSinceCheckpoint = :switches REMOVE checkpointOwner, successor",
             "leaseCounter = :counter",
             {
                 ":counter": row.number(lease.counter),
@@ -222,11 +222,22 @@ class BotoLeaseTable:
         await self._update(
             lease,
             NEVER,
-            "SET leaseCounter = leaseCounter + :one REMOVE leaseOwner",
+            "SET leaseCounter = leaseCounter + :one REMOVE leaseOwner, pollerOwner",
             "leaseOwner = :owner",
             {":owner": {"S": _owner(lease)}, ":one": row.number(1)},
         )
         return lease.released()
+
+    async def promise(self, lease: Lease, successor: str) -> Lease:
+        """The counter stays: the holder's next write must find it as it knows it."""
+        await self._update(
+            lease,
+            NEVER,
+            "SET successor = :successor",
+            "leaseOwner = :owner AND (attribute_not_exists(successor) OR successor = :sought)",
+            {":owner": {"S": _owner(lease)}, ":successor": {"S": successor}, ":sought": {"S": SOUGHT}},
+        )
+        return lease.promised(successor)
 
     async def add_children(self, lease: Lease, children: frozenset[str], not_after: float) -> Lease:
         """The counter stays: the holder's next write must find it as it knows it."""

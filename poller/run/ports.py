@@ -86,6 +86,12 @@ class LeaseTable(Protocol):
 
     async def release(self, lease: Lease) -> Lease: ...
 
+    async def promise(self, lease: Lease, successor: str) -> Lease:
+        """Names the worker to whom the owner is to hand the lease over, or SOUGHT; the row's counter stays as it is.
+
+        LeaseConflict: it has another owner by now, or is promised to somebody already.
+        """
+
     async def add_children(self, lease: Lease, children: frozenset[str], not_after: float) -> Lease:
         """Adds to `childShardIds`; the row's counter stays as it is."""
 

@@ -9,7 +9,7 @@ import pytest
 
 from poller.aws.pool import NEVER
 from poller.errors import DeadlinePassed, LeaseConflict
-from poller.model import SHARD_END, Lease
+from poller.model import SHARD_END, SOUGHT, Lease
 from poller.run.ports import LeaseTable
 from tests.contract.conftest import OpenAws
 from tests.contract.lease_tables import SERVERS, server_table
@@ -18,7 +18,14 @@ from tests.memory.lease_table import MemoryLeaseTable
 
 NEW = Lease("shardId-1", parents=frozenset({"shardId-0"}), stream_arn="arn:s", start_time_ms=1_700_000_000_000)
 HELD = replace(
-    NEW, owner="me", counter=7, checkpoint="111", owner_switches=2, checkpoint_time_ms=5, children=frozenset({"a"})
+    NEW,
+    owner="me",
+    poller_owner="me",
+    counter=7,
+    checkpoint="111",
+    owner_switches=2,
+    checkpoint_time_ms=5,
+    children=frozenset({"a"}),
 )
 
 
@@ -54,7 +61,7 @@ async def test_taking_raises_the_counter_and_counts_the_change_of_owner(table: L
 
     taken = await table.take(HELD, "other")
 
-    assert taken == replace(HELD, owner="other", counter=8, owner_switches=3)
+    assert taken == replace(HELD, owner="other", poller_owner="other", counter=8, owner_switches=3)
     assert await table.read("shardId-1") == taken
 
 
@@ -103,7 +110,7 @@ async def test_releasing_leaves_the_place_and_no_owner(table: LeaseTable) -> Non
 
     released = await table.release(HELD)
 
-    assert released == replace(HELD, owner=None, counter=8)
+    assert released == replace(HELD, owner=None, poller_owner=None, counter=8)
     assert await table.read("shardId-1") == released
 
 
@@ -125,6 +132,53 @@ async def test_children_are_added_to_those_already_named_under_the_same_counter(
 
     assert named == replace(HELD, children=frozenset({"a", "b", "c"}))
     assert await table.read("shardId-1") == named
+
+
+async def test_a_lease_is_promised_under_the_same_counter_and_released_for_its_successor(table: LeaseTable) -> None:
+    await table.create(HELD)
+
+    promised = await table.promise(HELD, "other")
+
+    assert promised == replace(HELD, successor="other")
+    assert await table.read("shardId-1") == promised
+    released = await table.release(await table.renew(promised, NEVER))
+    assert released == replace(HELD, owner=None, poller_owner=None, counter=9, successor="other")
+    assert await table.read("shardId-1") == released
+
+
+async def test_a_lease_for_which_a_successor_is_sought_is_promised_to_the_first_that_asks(table: LeaseTable) -> None:
+    await table.create(HELD)
+    await table.promise(HELD, SOUGHT)
+    await table.promise(HELD, "first")
+
+    with pytest.raises(LeaseConflict):
+        await table.promise(HELD, "second")
+    with pytest.raises(LeaseConflict):
+        await table.promise(HELD, SOUGHT)
+    row = await table.read("shardId-1")
+    assert row is not None
+    assert row.successor == "first"
+
+
+@pytest.mark.parametrize("owner", ["other", "me"])
+async def test_a_promise_ends_with_the_next_taking(table: LeaseTable, owner: str) -> None:
+    await table.create(HELD)
+    promised = await table.promise(HELD, "other")
+
+    taken = await table.take(promised, owner)
+
+    assert taken.successor is None
+    assert await table.read("shardId-1") == taken
+
+
+async def test_a_row_that_java_took_is_foreign_though_it_still_bears_our_sign(table: LeaseTable) -> None:
+    await table.create(replace(HELD, owner="java"))
+
+    row = await table.read("shardId-1")
+
+    assert row is not None
+    assert row.foreign
+    assert not (await table.take(row, "me")).foreign
 
 
 async def test_adopting_pins_the_stream_on_a_row_that_has_none(table: LeaseTable) -> None:
@@ -168,6 +222,7 @@ WRITES: dict[str, Write] = {
     "renew": lambda table, lease: table.renew(lease, NEVER),
     "checkpoint": lambda table, lease: table.checkpoint(lease, "222", 99, NEVER),
     "release": lambda table, lease: table.release(lease),
+    "promise": lambda table, lease: table.promise(lease, "other"),
     "add_children": lambda table, lease: table.add_children(lease, frozenset({"b"}), NEVER),
     "adopt": lambda table, lease: table.adopt(lease, "arn:new"),
     "delete": lambda table, lease: table.delete(lease),
@@ -183,7 +238,7 @@ async def test_a_write_to_a_row_that_is_gone_conflicts_and_makes_none(table: Lea
     assert await table.list() == []
 
 
-@pytest.mark.parametrize("write", [name for name in WRITES if name != "release"])
+@pytest.mark.parametrize("write", [name for name in WRITES if name not in ("release", "promise")])
 async def test_a_write_under_another_counter_conflicts_and_changes_nothing(table: LeaseTable, write: str) -> None:
     moved = replace(ADOPTABLE, counter=8)
     await table.create(moved)
@@ -194,7 +249,7 @@ async def test_a_write_under_another_counter_conflicts_and_changes_nothing(table
     assert await table.read("shardId-1") == moved
 
 
-@pytest.mark.parametrize("write", ["checkpoint", "release", "add_children"])
+@pytest.mark.parametrize("write", ["checkpoint", "release", "promise", "add_children"])
 @pytest.mark.parametrize("owner", ["other", None])
 async def test_a_holders_write_conflicts_when_the_row_has_another_owner(
     table: LeaseTable, write: str, owner: str | None
@@ -208,7 +263,7 @@ async def test_a_holders_write_conflicts_when_the_row_has_another_owner(
     assert await table.read("shardId-1") == theirs
 
 
-@pytest.mark.parametrize("write", ["checkpoint", "release", "add_children"])
+@pytest.mark.parametrize("write", ["checkpoint", "release", "promise", "add_children"])
 async def test_nobody_can_write_as_the_holder_of_a_row_without_one(table: LeaseTable, write: str) -> None:
     nobodys = replace(ADOPTABLE, owner=None)
     await table.create(nobodys)

@@ -40,7 +40,7 @@ class MemoryLeaseTable:
         return created
 
     async def take(self, lease: Lease, worker_id: str) -> Lease:
-        return await self._update(lease.taken_by(worker_id), counter=lease.counter)
+        return await self._update(lease.taken_by(worker_id), keeps_successor=False, counter=lease.counter)
 
     async def renew(self, lease: Lease, not_after: float) -> Lease:
         return await self._update(lease.renewed(), not_after, counter=lease.counter, checkpoint_owner=None)
@@ -56,6 +56,15 @@ class MemoryLeaseTable:
         await self.after("UpdateItem", lease.shard_id)
         return lease.released()
 
+    async def promise(self, lease: Lease, successor: str) -> Lease:
+        await self.before("UpdateItem", lease.shard_id)
+        row = self._row(lease.shard_id, owner=_owner(lease))
+        if row.heir is not None:
+            raise LeaseConflict(f"{lease.shard_id}: it is promised to {row.heir}")
+        self.rows[lease.shard_id] = row.promised(successor)
+        await self.after("UpdateItem", lease.shard_id)
+        return lease.promised(successor)
+
     async def add_children(self, lease: Lease, children: frozenset[str], not_after: float) -> Lease:
         after = lease.with_children(children)
         return await self._update(after, not_after, counter=lease.counter, owner=_owner(lease))
@@ -69,14 +78,20 @@ class MemoryLeaseTable:
         del self.rows[lease.shard_id]
         await self.after("DeleteItem", lease.shard_id)
 
-    async def _update(self, after: Lease, not_after: float | None = None, **expected: object) -> Lease:
+    async def _update(
+        self, after: Lease, not_after: float | None = None, *, keeps_successor: bool = True, **expected: object
+    ) -> Lease:
         """Replaces the row by `after` if it is as expected; what others added to it meanwhile stays."""
         await self.before("UpdateItem", after.shard_id)
         if not_after is not None and self._clock.monotonic() >= not_after:
             raise DeadlinePassed(f"UpdateItem on {after.shard_id}: not sent")
         row = self._row(after.shard_id, **expected)
-        stream_arn = after.stream_arn or row.stream_arn
-        self.rows[after.shard_id] = replace(after, children=row.children | after.children, stream_arn=stream_arn)
+        self.rows[after.shard_id] = replace(
+            after,
+            children=row.children | after.children,
+            stream_arn=after.stream_arn or row.stream_arn,
+            successor=row.successor if keeps_successor else None,
+        )
         await self.after("UpdateItem", after.shard_id)
         return after
 
