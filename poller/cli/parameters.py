@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -26,12 +28,24 @@ class Duration(click.ParamType[float]):
             self.fail(f"{value!r}: {error}", param, ctx)
 
 
-# Of every command that reads the settings.
-config_option = click.option(
+class _Files(click.Option):
+    """May be given several times; the variable names one file, whatever is in its name."""
+
+    def value_from_envvar(self, ctx: click.Context) -> tuple[str, ...] | None:
+        value = self.resolve_envvar_value(ctx)
+        return None if value is None else (value,)
+
+
+_HELP: Final = "Settings in TOML; POLLER_* environment variables go before the file."
+_config: Final = partial(
+    click.option,
     "--config",
     type=click.Path(path_type=Path),
     envvar="POLLER_CONFIG",
     show_envvar=True,
     metavar="FILE",
-    help="Settings in TOML; POLLER_* environment variables go before the file.",
 )
+# Of every command that reads the settings of one application.
+config_option = _config(help=_HELP)
+# Of those that can do so for several, each with a file of its own.
+configs_option = _config("configs", cls=_Files, multiple=True, help=f"{_HELP} Several files: several streams.")
