@@ -297,13 +297,13 @@ def test_settings_that_prove_wrong_while_the_other_stream_is_at_work_are_told_an
     assert code == 0
 
 
-@pytest.mark.parametrize("asked_first", ["well", "ill"])
+@pytest.mark.parametrize("slow", ["the wrong one", "the other one"])
 def test_settings_that_are_wrong_at_the_start_end_the_process_with_2_before_anything_is_written(
-    pair: Pair, asked_first: str
+    pair: Pair, slow: str
 ) -> None:
     pair.ill.write("nowhere")
-    slow = pair.ill if asked_first == "well" else pair.well
-    pair.remote.fault(Fault(Kind.DELAY, operation="DescribeTable", table=slow.table, delay_s=0.5))
+    queue = "nowhere" if slow == "the wrong one" else pair.well.queue
+    pair.remote.fault(Fault(Kind.DELAY, operation="GetQueueUrl", queue=queue, delay_s=0.5))
     ended = pair.run()
 
     line = f'poller: route.queue = "nowhere" ({pair.ill.file}, line 4): {NO_SUCH_QUEUE}\n'
