@@ -36,16 +36,24 @@ class _Files(click.Option):
         return None if value is None else (value,)
 
 
+def _only_one(_ctx: click.Context, _param: click.Parameter, paths: tuple[Path, ...]) -> Path | None:
+    """For a command that has to do with one application: the last of several would hide the others."""
+    if len(paths) > 1:
+        raise click.UsageError(f"--config: given {len(paths)} times; this command takes one file.")
+    return paths[0] if paths else None
+
+
 _HELP: Final = "Settings in TOML; POLLER_* environment variables go before the file."
 _config: Final = partial(
     click.option,
-    "--config",
+    cls=_Files,
+    multiple=True,
     type=click.Path(path_type=Path),
     envvar="POLLER_CONFIG",
     show_envvar=True,
     metavar="FILE",
 )
 # Of every command that reads the settings of one application.
-config_option = _config(help=_HELP)
+config_option = _config("--config", callback=_only_one, help=_HELP)
 # Of those that can do so for several, each with a file of its own.
-configs_option = _config("configs", cls=_Files, multiple=True, help=f"{_HELP} Several files: several streams.")
+configs_option = _config("--config", "configs", help=f"{_HELP} Once for each of several streams.")

@@ -114,6 +114,13 @@ def test_the_variable_names_one_file_whatever_its_name(app: Callable[[Main], Non
     assert seen == [(Path("my a:b.toml"),), (Path("c.toml"),)]
 
 
+def test_a_command_for_one_application_refuses_several_files() -> None:
+    result = invoke("filter", "test", "--config", "a.toml", "--config", "b.toml", "--record", "-")
+
+    assert result.exit_code == 2
+    assert result.stderr.endswith("Error: --config: given 2 times; this command takes one file.\n")
+
+
 def test_run_ends_with_the_daemons_exit_code(app: Callable[[Main], None]) -> None:
     app(lambda config, environ: 1)
 
