@@ -26,6 +26,7 @@ from poller.startup import Found, Startup, compile_filters
 from poller.startup import World as Surroundings
 from tests.faults.harness import PATIENCE_S
 from tests.standin import Fault, Shard, World
+from tests.virtual import VirtualClock, run
 
 WELL, ILL = "Well", "Ill"
 SETTINGS = {
@@ -191,3 +192,13 @@ async def test_the_muster_of_one_waits_for_nothing_and_touches_nobody() -> None:
     await muster.wait("a")
 
     assert (muster.several, muster.others_at_work("a")) == (False, False)
+
+
+def test_the_muster_waits_for_nobody_for_ever() -> None:
+    async def main(clock: VirtualClock) -> float:
+        muster, began = Muster(("a", "b")), clock.monotonic()
+        await muster.wait("a")
+        assert muster.others_at_work("b")
+        return clock.monotonic() - began
+
+    assert run(main, at_most_s=60.0) < 10.0
