@@ -184,7 +184,8 @@ class Worker:
         rest = max(1, plan.workers - 1)
         others_per_s = _DESCRIBE_OTHERS_PER_S / rest
         listing_per_s = _DESCRIBE_LISTING_PER_S if plan.peers else _DESCRIBE_PER_S
-        self.follower.set_describe_rate(listing_per_s if plan.lists else others_per_s)
+        if not self.follower.discovery.beginning:
+            self.follower.set_describe_rate(listing_per_s if plan.lists else others_per_s)
         missing, self._children_missing = self._children_missing, plan.lists and self.follower.children_missing(rows)
         listed, self._listed = self._listed, plan.lists
         if (self._children_missing and not missing) or (plan.lists and not listed):
@@ -257,7 +258,7 @@ class Worker:
             await self.look()
         if self._rows:
             return
-        self.follower.set_describe_rate(_DESCRIBE_PER_S if self._made_table else _DESCRIBE_OTHERS_PER_S)
+        self.follower.set_describe_rate(_DESCRIBE_OTHERS_PER_S)  # others may begin at the same moment
         try:
             lease = await self.follower.discovery.begin()
         except AwsError:
@@ -265,7 +266,7 @@ class Worker:
         if lease is None or await self.keeper.take_one(lease) is not None:
             self._must_list = True
         else:
-            self._look_now.set()  # another was quicker
+            await self.look()  # another was quicker, and lists for all
 
     async def discover(self) -> float:
         """One look at the stream, if it is for this worker to have one; how long until the next.
