@@ -14,7 +14,7 @@ from typing import Any, Self
 
 import pytest
 
-from tests.e2e.command import endpoints
+from tests.e2e.command import endpoints, poller
 from tests.e2e.daemon import Daemon, wait_until
 from tests.e2e.story import CREDENTIALS, Mailbox, Table, dynamodb, most_within, sqs
 from tests.interop.kcl import KclWorker
@@ -161,6 +161,7 @@ def test_a_java_application_and_poller_go_on_where_the_other_stopped_and_read_ev
             before.wait_until(lambda: len(before.names) >= SOME)
             before.terminate()
         javas = scene.row()
+        checked = poller("check", environment=scene.environment)
         with scene.ours() as ours:
             wait_until(lambda: len(scene.received()) >= SOME, ours.tail)
             code, _ = ours.terminate()
@@ -175,6 +176,9 @@ def test_a_java_application_and_poller_go_on_where_the_other_stopped_and_read_ev
     assert before.names == writer.written[:first]
     assert same(scene.received(), writer.written[first:second])
     assert after.names == writer.written[second:]
+    assert checked.code == 0
+    assert "1 lease is held by a worker of a KCL application, before (1); `poller run` takes only" in checked.out
+    assert f"KCL 3 has {scene.application}-CoordinatorState and {scene.application}-WorkerMetricStats" in checked.out
     # A Java worker keeps its name on the row when it stops; ours gives the lease back.
     assert (javas["leaseOwner"], javas["checkpoint"]) == ("before", before.checkpoint)
     (taken,) = ours.events("lease_taken")
