@@ -22,7 +22,7 @@ from tests.interop.kcl import KclWorker
 DURATION_S = 3
 CHECKPOINT_INTERVAL_S = 0.2
 ITEMS = 7
-PAUSE_S = 0.01
+PAUSE_S = 0.02
 # Enough to be in the midst of things, and several pages of the Java worker's.
 SOME = 50
 # So many looks or renewals of a worker pass in more than two lease durations.
@@ -172,6 +172,7 @@ def test_a_java_application_and_poller_go_on_where_the_other_stopped_and_read_ev
             first, second = len(before.names), len(before.names) + len(scene.received())
             after.wait_until(lambda: second + len(after.names) >= len(writer.written))
             after.terminate()
+    again = scene.row()
 
     assert before.names == writer.written[:first]
     assert same(scene.received(), writer.written[first:second])
@@ -186,7 +187,11 @@ def test_a_java_application_and_poller_go_on_where_the_other_stopped_and_read_ev
     assert code == 0
     assert "leaseOwner" not in own
     assert own["streamArn"] == scene.stream_arn
-    (started,) = after.said("lease")[:1]
+    # Each leaves the other's attributes alone.
+    assert (again["leaseOwner"], again["checkpoint"]) == ("after", after.checkpoint)
+    assert (again["streamArn"], again["checkpointTime"]) == (own["streamArn"], own["checkpointTime"])
+    assert own["endingHashKey"] == javas["endingHashKey"]
+    started = after.said("lease")[0]
     assert (started["lease"], started["position"]) == ("started", own["checkpoint"])
     assert (before.logged("ERROR"), after.logged("ERROR")) == ([], [])
 
