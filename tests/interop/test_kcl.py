@@ -204,7 +204,7 @@ def test_poller_takes_a_lease_from_no_living_java_worker_and_from_a_killed_one_a
     with Writer(scene.table) as writer, java:
         java.wait_until(lambda: bool(java.said("checkpoint")))
         with ours:
-            ours.wait_for("daemon_ready")
+            (seen,) = ours.wait_for("foreign_owners_seen")
             renewed = int(scene.row()["leaseCounter"]) + RENEWALS
             wait_until(lambda: int(scene.row()["leaseCounter"]) >= renewed, java.tail)
             status = json.loads(ours.get("/status"))
@@ -219,6 +219,7 @@ def test_poller_takes_a_lease_from_no_living_java_worker_and_from_a_killed_one_a
             wait_until(lambda: len(scene.received()) >= len(writer.written) - repeated, ours.tail)
             ours.terminate()
 
+    assert seen["owners"] == ["java"]
     assert [(shard["owner"], shard["state"], shard["mine"]) for shard in status["shards"]] == [
         ("java", "reading", False)
     ]
