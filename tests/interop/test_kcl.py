@@ -292,3 +292,22 @@ def test_poller_ends_a_shard_that_java_began_and_java_goes_on_with_the_rows_that
     assert finished["shard"] == old_shard
     assert (ended["checkpoint"], ended.get("leaseOwner")) == ("SHARD_END", None)
     assert (before.logged("ERROR"), after.logged("ERROR")) == ([], [])
+
+
+@pytest.mark.real
+def test_poller_reads_what_java_has_left_of_a_stream_that_was_replaced_before_it_started(scene: Scene) -> None:
+    java, writer = scene.java(), Writer(scene.table)
+    with java:
+        writer.write_some()
+        java.wait_until(lambda: len(java.names) == SOME)
+        java.terminate()
+    (old_shard,) = scene.rows()
+    writer.write_some()
+    scene.table.replace_stream()
+    writer.write_some()
+    with scene.ours() as ours:
+        wait_until(lambda: len(scene.received()) >= 2 * SOME, lambda: f"{scene.rows()}\n{ours.tail()}")
+        ours.terminate()
+
+    assert same(scene.received(), writer.written[SOME:])
+    assert scene.rows()[old_shard]["checkpoint"] == "SHARD_END"
