@@ -176,8 +176,8 @@ class Lease:
 class Position:
     """Where to read next in a shard: the arguments of `GetShardIterator`.
 
-    `kind` is one of TRIM_HORIZON, LATEST, AT_TIMESTAMP (with `timestamp_ms`) and AFTER_SEQUENCE_NUMBER (with
-    `sequence_number`).
+    `kind` is one of TRIM_HORIZON, LATEST, AT_TIMESTAMP (with `timestamp_ms`), AFTER_SEQUENCE_NUMBER and
+    AT_SEQUENCE_NUMBER (with `sequence_number`).
     """
 
     kind: str
@@ -187,6 +187,10 @@ class Position:
     @classmethod
     def after(cls, sequence_number: str) -> Position:
         return cls("AFTER_SEQUENCE_NUMBER", sequence_number=sequence_number)
+
+    @classmethod
+    def at(cls, sequence_number: str) -> Position:
+        return cls("AT_SEQUENCE_NUMBER", sequence_number=sequence_number)
 
 
 @dataclass(frozen=True, slots=True)

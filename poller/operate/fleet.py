@@ -1,4 +1,4 @@
-"""The lease table as people want to see it: what becomes of each shard, in whose hands, and what to look at first. Pure."""
+"""The lease table as people want to see it: what becomes of each shard, and in whose hands it is. Pure."""
 
 from __future__ import annotations
 

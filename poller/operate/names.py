@@ -1,4 +1,4 @@
-"""Shard ids are long, and differ in their last digits: how they are shortened, and what a short form stands for. Pure."""
+"""Shard ids are long and differ in their last digits: how they are shortened, and what a short form means. Pure."""
 
 from __future__ import annotations
 
