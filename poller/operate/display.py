@@ -77,7 +77,7 @@ def _at_work(owner: OwnerSeen, seen: Seen) -> str:
     if owner.life.moved:
         return f"at work {words.age(owner.life.still_s)} ago"
     if seen.looks < 2:
-        return "one look does not tell whether it is at work"
+        return "not known to be at work after one look"
     return f"not seen at work in {words.age(owner.life.still_s)}"
 
 
@@ -159,13 +159,13 @@ def _table(shards: Sequence[ShardSeen], seen: Seen, console: Console) -> Rendera
     if not console.is_terminal:
         return _plain(whole)
     if _width(whole) <= console.width:
-        return _rich(whole, shards)
+        return _rich(whole, shards, console.width)
     names = _Names.of(seen.fleet, whole=False)
     short = [_row(shard, names, seen) for shard in shards]
     for column in _GIVEN_UP:
         if _width(short, owner_max=_OWNER_WIDTH_MIN) > console.width:
             short = [{name: text for name, text in row.items() if name != column} for row in short]
-    return _rich(short, shards)
+    return _rich(short, shards, console.width)
 
 
 def _widths(rows: Sequence[Row]) -> dict[str, int]:
@@ -189,14 +189,13 @@ def _plain(rows: Sequence[Row]) -> Text:
     return Text("\n".join(lines), no_wrap=True, overflow="ignore")
 
 
-def _rich(rows: Sequence[Row], shards: Sequence[ShardSeen]) -> Table:
-    """The owner's column takes what the others leave."""
+def _rich(rows: Sequence[Row], shards: Sequence[ShardSeen], width: int) -> Table:
+    """The owner's column takes what the others leave; rich would shorten any of them."""
+    widths = _widths(rows)
+    widths["OWNER"] = min(widths["OWNER"], max(_OWNER_WIDTH_MIN, width - _width(rows) + widths["OWNER"]))
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    for name, width in _widths(rows).items():
-        if name == "OWNER":
-            table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=width)
-        else:
-            table.add_column(name, no_wrap=True, overflow="ellipsis", min_width=width, max_width=width)
+    for name, column_width in widths.items():
+        table.add_column(name, no_wrap=True, overflow="ellipsis", width=column_width)
     for row, shard in zip(rows, shards, strict=True):
         cells = {name: Text(text) for name, text in row.items()}
         cells["STATE"].stylize(_STYLES[shard.state])
