@@ -16,7 +16,7 @@ from poller.cli.parameters import Duration, config_option
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from poller.model import Position
+    from poller.model import Lease, Position
     from poller.operate.move import Plan
     from poller.operate.site import Site
     from poller.operate.watch import Seen, Watch
@@ -194,27 +194,28 @@ def set_(
       poller leases set 7d3f2a1b --to 112200000000012345678
     """
 
-    async def work(site: Site) -> int:
-        from poller.operate import documents, words  # noqa: PLC0415
-        from poller.operate.move import move  # noqa: PLC0415
+    from poller.operate import documents, words  # noqa: PLC0415
 
+    config = _config(ctx, config)
+
+    async def find_out(site: Site) -> tuple[Plan, str]:
         planned = await _plan(site, shard, target, force=force)
-        table = site.settings.lease_table
         for name, text in words.plan(planned, site.clock.wall()):
             click.echo(f"{name:<8} {text}", err=as_json)
-        if not (yes or _asked(err=as_json)):
-            if as_json:
-                _print_json(documents.moved_document(planned, None, table))
-            click.echo("poller: nothing was written", err=True)
-            return 1
-        after = await move(site.table, site.clock, planned)
-        if as_json:
-            _print_json(documents.moved_document(planned, after, table))
-        else:
-            click.echo(words.moved_to(after))
-        return 0
+        return planned, site.settings.lease_table
 
-    return _with_site(_config(ctx, config), work)
+    planned, table = _with_site(config, find_out)
+    after = None
+    # It is asked between two event loops: one that runs would keep Ctrl-C to itself until there is an answer.
+    if yes or _asked(err=as_json):
+        after = _with_site(config, lambda site: _move(site, planned))
+    else:
+        click.echo("poller: nothing was written", err=True)
+    if as_json:
+        _print_json(documents.moved_document(planned, after, table))
+    elif after is not None:
+        click.echo(words.moved_to(after))
+    return 1 if after is None else 0
 
 
 async def _plan(site: Site, shard: str, target: Position, *, force: bool) -> Plan:
@@ -228,6 +229,12 @@ async def _plan(site: Site, shard: str, target: Position, *, force: bool) -> Pla
     source = await site.source_of(lease)
     records = ShardRecords(source, lease.shard_id, site.clock)
     return await plan_move(records, lease, rows, target, now_s=await site.now_s(source), force=force)
+
+
+def _move(site: Site, planned: Plan) -> Awaitable[Lease]:
+    from poller.operate.move import move  # noqa: PLC0415
+
+    return move(site.table, site.clock, planned)
 
 
 def _asked(*, err: bool) -> bool:
