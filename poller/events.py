@@ -333,7 +333,8 @@ class LeaseTableCreated(Event):
 class LeaseTaken(Event):
     """This worker reads the shard from now on.
 
-    `reason`: unowned, expired, or returned (mine until my deadline passed).
+    `reason`: unowned; expired; handed_over (its owner gave it up for me); inherited (I have finished its parent);
+    returned (mine until my deadline passed).
     """
 
     stream: str
@@ -360,11 +361,42 @@ class LeaseLost(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LeaseReleased(Event):
-    """The lease was given back, after the last checkpoint."""
+    """The lease was given back, after the last checkpoint. `successor`: the worker that had asked for it."""
 
     stream: str
     shard: str
     checkpoint: str
+    successor: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeaseClaimed(Event):
+    """This worker has asked a living owner for the lease, which settles and checkpoints what it has read first."""
+
+    stream: str
+    shard: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignOwnersSeen(Event):
+    """Workers of another kind, Java's KCL that is, hold leases in this table.
+
+    Only what is released or expired is taken from them, and every lease is renewed by itself, as they expect it.
+    `owners` are their names, `leases` counts what they hold.
+    """
+
+    level: ClassVar[Level | None] = "warning"
+    stream: str
+    owners: tuple[str, ...]
+    leases: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForeignOwnersGone(Event):
+    """No worker of another kind has been seen in the table for two lease durations."""
+
+    stream: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -399,7 +431,8 @@ class LeaseTableRecovered(Event):
 class SeenLease(NamedTuple):
     """A row of the lease table and what it says of its shard.
 
-    `state`: reading, waiting_for_parent, unowned, finished, or expired (its owner has stopped renewing it).
+    `state`: reading, draining (mine, and on its way to its end or to another worker), waiting_for_parent, unowned,
+    finished, or expired (its owner shows no sign of life any more).
     """
 
     lease: Lease
@@ -410,7 +443,8 @@ class SeenLease(NamedTuple):
 class FleetSeen(Event):
     """A look at the lease table. `shards` counts them by state, `held` are mine, `workers` live owners and me.
 
-    `rows` are those of the stream that is being read, mine as I last wrote them.
+    `lists`: it is for me to look for new shards; `unrenewed_s`: how long ago the write was sent that keeps my leases, 0
+    without any. `rows` are those of the stream that is being read, mine as I last wrote them.
     """
 
     level: ClassVar[Level | None] = None
@@ -418,6 +452,8 @@ class FleetSeen(Event):
     shards: dict[str, int]
     held: int
     workers: int
+    lists: bool = True
+    unrenewed_s: float = 0.0
     rows: tuple[SeenLease, ...] = ()
 
 

@@ -74,6 +74,7 @@ class Rig:
         self.dead_letter_queue: MemoryQueue | None = MemoryQueue("dead-letters", clock)
         self.letter_store: MemoryLetterStore | None = None
         self.events: list[Event] = []
+        self.workers = 0
         self._seeds = itertools.count(1)
 
     @property
@@ -139,6 +140,7 @@ class Rig:
             emit=emit,
             rng=rng,
         )
+        self.workers += 1
         return Worker(
             follower,
             keeper,
@@ -147,6 +149,7 @@ class Rig:
             Pace(checkpoint_s=1.0, discovery_s=60.0),
             shard_limiter=lambda: ThrottleLimiter("get_records", 5, clock, emit),
             remake_table=self._remake_table,
+            made_table=self.workers == 1,
             clock=clock,
             emit=emit,
             rng=rng,

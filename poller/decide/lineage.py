@@ -6,11 +6,11 @@ leaves out or shows late, no shard is skipped: a decision is only made from what
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from poller.model import AT_TIMESTAMP, LATEST, SHARD_END, TRIM_HORIZON, Lease, Shard
+from poller.model import LATEST, SHARD_END, TRIM_HORIZON, Lease, Shard
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +84,8 @@ def _passed(shards: Mapping[str, Shard], leases: Mapping[str, Lease]) -> frozens
     passed: set[str] = set()
     for shard in reversed(in_lineage_order(shards)):
         row = leases.get(shard.shard_id)
-        began = row is not None and row.checkpoint not in (TRIM_HORIZON, LATEST, AT_TIMESTAMP)
-        if shard.parent_id and shard.parent_id not in leases and (began or shard.shard_id in passed):
+        begun = row is not None and row.begun
+        if shard.parent_id and shard.parent_id not in leases and (begun or shard.shard_id in passed):
             passed.add(shard.parent_id)
     return frozenset(passed)
 
@@ -131,22 +131,40 @@ class Stage(StrEnum):
     FINISHED = "finished"
 
 
-def stage(lease: Lease, leases: Mapping[str, Lease], shards: Mapping[str, Shard]) -> Stage:
+def stage(lease: Lease, leases: Mapping[str, Lease], listed: Container[str] | None) -> Stage:
     """May the shard be read now? Not before every parent is finished.
 
-    A parent without a row was trimmed, or its row cleaned up after its end, unless it is listed still: then its row has
-    yet to be made (again). A shard that was read before started after its parents, whatever became of their rows.
+    A parent without a row was trimmed, or its row cleaned up after its end, unless it is `listed` still: then its row
+    has yet to be made (again). None for `listed`, if this worker has not listed the stream: then it cannot tell, and
+    the shard waits. One that was read before started after its parents, whatever became of their rows.
     """
     if lease.finished:
         return Stage.FINISHED
-    if lease.checkpoint in (TRIM_HORIZON, LATEST, AT_TIMESTAMP):
+    if not lease.begun:
         for parent_id in lease.parents:
             parent = leases.get(parent_id)
-            if parent is None and parent_id in shards:
+            if parent is None and (listed is None or parent_id in listed):
                 return Stage.WAITING_FOR_PARENT
             if parent is not None and not parent.finished:
                 return Stage.WAITING_FOR_PARENT
     return Stage.READY
+
+
+def undecided(leases: Mapping[str, Lease]) -> bool:
+    """Is there a row that was never read, with a parent that has none? What that means only a listing tells."""
+    return any(not lease.begun and not all(parent in leases for parent in lease.parents) for lease in leases.values())
+
+
+def removable(leases: Mapping[str, Lease], listed: Container[str]) -> tuple[Lease, ...]:
+    """Finished rows that may be deleted, should the stream not have their shards any more.
+
+    A row is kept as long as its shard can be listed, though KCL deletes it once the children have begun: a listing
+    that shows the shard and not its children would have it read again. And something unfinished must remain: a table
+    without rows is one at its first start.
+    """
+    if all(lease.finished for lease in leases.values()):
+        return ()
+    return tuple(lease for lease in leases.values() if lease.finished and lease.shard_id not in listed)
 
 
 def stream_finished(

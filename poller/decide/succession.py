@@ -43,6 +43,19 @@ def next_arn(current: str, arns: Sequence[str]) -> str | None:
     return min((arn for arn in arns if arn > current and table_of(arn) == table_of(current)), default=None)
 
 
+def superseded(rows: Iterable[Lease], current: str) -> tuple[Lease, ...]:
+    """The rows of the table's earlier streams, all finished: they are of no use once the current stream has a row."""
+    known = list(rows)
+    if not any(row.stream_arn == current for row in known):
+        return ()
+    return tuple(row for row in known if row.stream_arn and row.stream_arn < current and row.finished)
+
+
+def taken_up(rows: Iterable[Lease], current: str) -> str | None:
+    """The ARN of the next stream of this table with which some worker has gone on, None while none has."""
+    return next_arn(current, sorted({row.stream_arn for row in rows if row.stream_arn}))
+
+
 def rows_of(rows: Iterable[Lease], stream_arn: str, shard_ids: Iterable[str]) -> dict[str, Lease]:
     """The rows of one stream by shard id: those pinned to it, and unpinned ones (Java's) whose shards it lists."""
     listed = frozenset(shard_ids)

@@ -20,7 +20,7 @@ from poller.observe.series import Counter, Gauge, Handlers, Histogram
 
 # Label values that exist at 0 from the start; others are counted as they come.
 STATES: Final = ("reading", "waiting_for_parent", "draining", "unowned", "finished")
-TAKEN: Final = ("unowned", "expired", "returned")
+TAKEN: Final = ("unowned", "expired", "handed_over", "inherited", "returned")
 LOST: Final = ("taken", "deadline", "deleted", "unreleased")
 OPERATIONS: Final = (
     "list",
@@ -31,6 +31,7 @@ OPERATIONS: Final = (
     "checkpoint",
     "add_children",
     "release",
+    "promise",
     "adopt",
     "delete",
 )

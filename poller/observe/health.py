@@ -29,7 +29,7 @@ class Reason(NamedTuple):
 class Bounds:
     """For how long a proof is good, in seconds.
 
-    `unread_s`: a page of a shard; `unrenewed_s`: a movement of a shard's row in the lease table; `unlooked_s`: a look
+    `unread_s`: a page of a shard; `unrenewed_s`: the sign of life that keeps the leases; `unlooked_s`: a look
     at the lease table; `undiscovered_s`: a look at the stream's shards; `patience_s`: how long a shard may be nobody's,
     be at its end without that being written, or the look at the stream's shards fail; `silent_s`: by route, an answer
     of its queue while something waits for it.

@@ -33,13 +33,13 @@ class ShardKnown:
     """A shard whose lease this worker holds.
 
     `polled_at`: when the last page came, None before the first; `ended_at`: when the shard's last page came; `open_at`:
-    when something in it was last said to be unsettled. `renewed_at`: when its row was last seen to have moved.
+    when something in it was last said to be unsettled. `renewed_at`: when this worker last gave the sign of life that
+    keeps it.
     """
 
     taken_at: float
     checkpoint: str
     renewed_at: float
-    counter: int = -1
     polled_at: float | None = None
     ended_at: float | None = None
     lost_at: float | None = None

@@ -42,6 +42,9 @@ LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
         events.LeaseTableCreated,
         events.LeaseTableFailing,  # each failing call is a LeaseOperation
         events.LeaseTableRecovered,
+        events.LeaseClaimed,  # a LeaseOperation, and a LeaseTaken once it is handed over
+        events.ForeignOwnersSeen,
+        events.ForeignOwnersGone,
         events.RecordRetrying,  # each refusal is a SendFailed, and the shard a ShardRetrying
         events.DeadLetterFailing,  # the shard is a ShardRetrying
         events.DeadLetterRecovered,

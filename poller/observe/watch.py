@@ -177,12 +177,14 @@ class Watch:
     def _on_fleet(self, event: FleetSeen, now: float) -> None:
         known = self.known
         known.fleet, known.looked_at = event, now
+        if not event.lists:
+            known.discovered_at = now  # another worker sees to it
         nobodys = [row.lease.shard_id for row in event.rows if row.state in _NOBODYS]
         known.nobodys = {shard: known.nobodys.get(shard, now) for shard in nobodys}
         for lease, _ in event.rows:
             shard = known.shards.get(lease.shard_id)
-            if shard is not None and shard.counter != lease.counter:
-                shard.counter, shard.renewed_at = lease.counter, now
+            if shard is not None:
+                shard.renewed_at = now - event.unrenewed_s
         self._note_work(now)
 
     def _note_work(self, now: float) -> None:

@@ -6,13 +6,14 @@ Nothing is all or nothing here: each failing call is tried again alone, and what
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
-from poller.decide.lineage import Start, new_leases, start_of, unexplained_parents
+from poller.decide.lineage import Start, new_leases, removable, start_of, unexplained_parents
 from poller.decide.retry import Backoff
-from poller.errors import AwsError, DataTrimmed, InvalidRequest, NotFound
+from poller.errors import AwsError, DataTrimmed, InvalidRequest, LeaseConflict, NotFound
 from poller.events import Discovered, Emit, LeaseOperation
 from poller.model import LATEST, TRIM_HORIZON, Lease, Position, Shard, ShardPage, StreamInfo
 from poller.run.ports import Clock, LeaseTable, Limiter, StreamSource
@@ -27,6 +28,8 @@ _LISTINGS_TO_FORGET = 3
 # How many looks a shard that exists and is not listed may keep the shards below it waiting.
 _LOOKS_FOR_HIDDEN = 5
 _CREATES_AT_ONCE = 16
+# How many finished rows are looked after in one look at the stream: each costs a call, and none is urgent.
+_REMOVED_A_LOOK = 20
 
 
 class Discovery:
@@ -62,6 +65,12 @@ class Discovery:
         self._emit = emit
         self._rng = rng
         self._on_created = on_created
+        self._listing = asyncio.Lock()
+        self._listed_from = -math.inf
+        self._served_at_s: float | None = None
+        self._pages = 1
+        self._asking_children = 0
+        self._gone: dict[str, int] = {}
         self._absent: dict[str, int] = {}
         self._trimmed: set[str] = set()
         self._hidden: dict[str, int] = {}
@@ -75,15 +84,14 @@ class Discovery:
         rows for what the listing did show are made.
         """
         began = self._clock.monotonic()
-        served_at_s: float | None = None
         failure: AwsError | None = None
         try:
-            served_at_s = await self._list()
+            await self._list_together()
         except NotFound:
             raise
         except AwsError as error:
             failure = error
-        created = await self._create_missing(rows(), served_at_s)
+        created = await self._create_missing(rows())
         if failure is not None:
             raise failure
         seconds = self._clock.monotonic() - began
@@ -93,36 +101,90 @@ class Discovery:
     async def children_of(self, shard_id: str) -> tuple[Shard, ...]:
         """The children of one shard, asked for by name; known shards where the server has no such filter.
 
-        Empty: none is listed yet, which may mean that there are none (a disabled stream) or that they are late.
+        When many shards end at once, one listing tells of all their children in fewer calls. Empty: none is listed yet,
+        which may mean that there are none (a disabled stream) or that they are late.
         """
+        self._asking_children += 1
         try:
-            children = await self._asking(lambda: self._source.children(shard_id))
+            if self._asking_children > self._pages:
+                await self._list_together()
+            else:
+                self._learn(await self._asking(lambda: self._source.children(shard_id)))
         except InvalidRequest:
-            await self._list()
-            children = ()
-        self._learn(children)
+            await self._list_together()
+        finally:
+            self._asking_children -= 1
+        return self.known_children(shard_id)
+
+    def known_children(self, shard_id: str) -> tuple[Shard, ...]:
+        """Those that some answer has shown."""
         return tuple(shard for shard in self.shards.values() if shard.parent_id == shard_id)
 
     async def create(self, rows: Mapping[str, Lease]) -> int:
         """Creates the rows that the known shards need beside these; how many."""
-        return await self._create_missing(rows, None)
+        return await self._create_missing(rows)
 
-    async def _list(self) -> float | None:
+    async def clean_up(self, rows: Mapping[str, Lease], superseded: Iterable[Lease]) -> int:
+        """Deletes rows that are of no use any more; how many.
+
+        They are those of earlier streams (`superseded`), and finished ones whose shards the stream does not have any
+        more: not listed, and not found by name, three looks in a row. Each call that fails is left for the next look.
+        """
+        candidates = removable(rows, self.shards)
+        self._gone = {lease.shard_id: self._gone.get(lease.shard_id, 0) for lease in candidates}
+        gone = [lease for lease in candidates[:_REMOVED_A_LOOK] if await self._is_gone(lease.shard_id)]
+        deleted = [await self._delete(lease) for lease in [*gone, *superseded][:_REMOVED_A_LOOK]]
+        return sum(deleted)
+
+    async def _is_gone(self, shard_id: str) -> bool:
+        try:
+            await self._source.iterator(shard_id, Position(TRIM_HORIZON))
+        except (NotFound, DataTrimmed):
+            self._gone[shard_id] += 1
+        except AwsError:
+            return False
+        else:
+            self._gone[shard_id] = 0
+        return self._gone[shard_id] >= _LISTINGS_TO_FORGET
+
+    async def _delete(self, lease: Lease) -> bool:
+        result = "error"
+        try:
+            await self._table.delete(lease)
+            result = "ok"
+        except LeaseConflict:
+            result = "conflict"
+        except AwsError:
+            pass
+        finally:
+            self._emit(LeaseOperation(stream=self.stream.table, operation="delete", result=result))
+        return result == "ok"
+
+    async def _list_together(self) -> None:
+        """A complete listing that has begun after it was asked for, shared by all who ask meanwhile."""
+        asked = self._clock.monotonic()
+        async with self._listing:
+            if self._listed_from < asked:
+                began = self._clock.monotonic()
+                await self._list()
+                self._listed_from = began
+
+    async def _list(self) -> None:
         listed: set[str] = set()
-        served_at_s: float | None = None
         after: str | None = None
+        pages = 0
         while True:
             page = await self._describe(after)
+            pages += 1
             self._learn(page.shards)
             listed.update(shard.shard_id for shard in page.shards)
-            served_at_s = page.served_at_s
+            self._served_at_s = page.served_at_s
             self.stream = page.stream
             if page.last_shard_id is None or page.last_shard_id == after:
                 break
             after = page.last_shard_id
         self._forget(listed)
-        self.listed_once = True
-        return served_at_s
+        self.listed_once, self._pages = True, pages
 
     async def _describe(self, after_shard_id: str | None) -> ShardPage:
         return await self._asking(lambda: self._source.describe(after_shard_id))
@@ -146,10 +208,10 @@ class Discovery:
             if self._absent[shard_id] >= _LISTINGS_TO_FORGET:
                 del self.shards[shard_id], self._absent[shard_id]
 
-    async def _create_missing(self, rows: Mapping[str, Lease], served_at_s: float | None) -> int:
+    async def _create_missing(self, rows: Mapping[str, Lease]) -> int:
         doubtful = await self._explain_parents(rows)
         certain = {shard.shard_id: shard for shard in self.shards.values() if shard.parent_id not in doubtful}
-        wanted = new_leases(certain, rows, self._start_in_force(rows, served_at_s), stream_arn=self.stream.arn)
+        wanted = new_leases(certain, rows, self._start_in_force(rows), stream_arn=self.stream.arn)
         created = 0
         limit = asyncio.Semaphore(_CREATES_AT_ONCE)
         # Parents first, generation by generation: a child's row whose parent has none looks like an orphan's, which may
@@ -174,12 +236,12 @@ class Discovery:
             self._emit(LeaseOperation(stream=self.stream.table, operation="create", result=result))
         return created
 
-    def _start_in_force(self, rows: Mapping[str, Lease], served_at_s: float | None) -> Start:
+    def _start_in_force(self, rows: Mapping[str, Lease]) -> Start:
         """What the rows say, else the start asked for; LATEST only at the first look, whose instant it stands for."""
         start = start_of(rows.values(), self._start)
         if start.checkpoint == LATEST:
             # On the service's clock, since records' creation times are compared with it.
-            now_s = served_at_s if served_at_s is not None else self._clock.wall()
+            now_s = self._clock.wall() if self._served_at_s is None else self._served_at_s
             start = Start(LATEST, int(now_s * 1000))
             self._start = Start(TRIM_HORIZON, start.time_ms)
         return start

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Mapping
 
-from poller.decide.lineage import Stage, Start, children_missing, stage, stream_finished
-from poller.decide.succession import current_arn, next_arn, rows_of, table_name_of
+from poller.decide.lineage import Stage, Start, children_missing, stage, stream_finished, undecided
+from poller.decide.succession import current_arn, next_arn, rows_of, superseded, table_name_of, taken_up
 from poller.errors import NotFound
 from poller.events import DataLost, Emit, StreamEnded, StreamReplaced, StreamSwitched
 from poller.model import TRIM_HORIZON, Lease, Shard, StreamInfo
@@ -92,10 +92,37 @@ class Follower:
         return rows_of(rows, self.stream.arn, self.shards)
 
     def stages(self, rows: Mapping[str, Lease]) -> dict[str, Stage]:
-        """Where each of the stream's shards stands; nothing may be read before the shards were listed once."""
-        if not self.discovery.listed_once:
-            return {}
-        return {shard_id: stage(lease, rows, self.shards) for shard_id, lease in rows.items()}
+        """Where each of the stream's shards stands. What only a listing tells is waited for."""
+        listed = self.shards if self.discovery.listed_once else None
+        return {shard_id: stage(lease, rows, listed) for shard_id, lease in rows.items()}
+
+    def must_list(self, rows: Mapping[str, Lease], all_rows: Iterable[Lease]) -> bool:
+        """Do the rows leave open what only a listing of my own tells?
+
+        Which rows without a stream's name (Java's) are this stream's, and what became of parents that have no row.
+        """
+        unnamed = any(row.stream_arn is None for row in all_rows)
+        return not self.discovery.listed_once and (unnamed or undecided(rows))
+
+    def set_describe_rate(self, per_second: float) -> None:
+        """This worker's part of the DescribeStream calls that the account may make."""
+        self._limiter.set_rate(per_second)
+
+    async def children_of(self, shard_id: str, rows: Mapping[str, Lease]) -> tuple[str, ...]:
+        """The shard's children by name, in order; their rows are made. Raises AwsError."""
+        children = await self.discovery.children_of(shard_id)
+        await self.discovery.create(rows)
+        return tuple(sorted(child.shard_id for child in children))
+
+    def known_children(self, shard_id: str, rows: Mapping[str, Lease]) -> tuple[str, ...]:
+        """Those that need no asking, by name, in order."""
+        listed = {child.shard_id for child in self.discovery.known_children(shard_id)}
+        return tuple(sorted(listed | {row.shard_id for row in rows.values() if shard_id in row.parents}))
+
+    async def clean_up(self, all_rows: Iterable[Lease]) -> None:
+        """Deletes rows that are of no use any more."""
+        known = list(all_rows)
+        await self.discovery.clean_up(self.rows(known), superseded(known, self.stream.arn))
 
     async def discover(self, all_rows: Callable[[], Iterable[Lease]]) -> None:
         """One look at the stream's shards and, where a table is followed, at the table's newest stream.
@@ -123,8 +150,16 @@ class Follower:
             if self._replaced_by is not None:
                 self._emit(StreamReplaced(stream=self.stream.table, old_arn=self.stream.arn, new_arn=self._replaced_by))
 
-    def over(self, rows: Mapping[str, Lease]) -> bool:
-        """Is this stream at its end, or gone, and is there another to go on with?"""
+    def over(self, rows: Mapping[str, Lease], all_rows: Iterable[Lease]) -> bool:
+        """Is this stream at its end, or gone, and is there another to go on with?
+
+        Another worker may have seen to that already: then the next stream has rows.
+        """
+        if self._table is not None and rows and all(row.finished for row in rows.values()):
+            next_stream = taken_up(all_rows, self.stream.arn)
+            if next_stream is not None:
+                self._replaced_by = next_stream
+                return True
         finished = stream_finished(rows, self.shards, enabled=self.stream.enabled, complete=self.discovery.listed_once)
         if self._replaced_by is not None:
             return finished or self._gone
@@ -138,7 +173,8 @@ class Follower:
         old, new = self.stream, self._replaced_by
         if new is None:
             raise RuntimeError("there is no stream to switch to")
-        enabled = self._latest.enabled if new == self._latest.arn else False
+        # One that another worker has found is enabled, for all that is known here; the next listing tells.
+        enabled = self._latest.enabled if new == self._latest.arn else new > self._latest.arn
         self._open(StreamInfo(new, table_name_of(new), self._latest.view_type, enabled), Start(TRIM_HORIZON))
         self._replaced_by, self._not_found, self._end_said = None, 0, False
         self._emit(StreamSwitched(stream=old.table, old_arn=old.arn, new_arn=new))

@@ -22,14 +22,19 @@ class ThrottleLimiter(Throttler):
     """
 
     def __init__(self, name: str, rate: float, clock: Clock, emit: Emit) -> None:
-        if not rate > 0:
-            raise ValueError(f"a limiter needs a positive rate, not {rate}")
-        calls = max(1, round(rate))
-        super().__init__(rate_limit=calls, period=calls / rate)
+        super().__init__(rate_limit=1)
+        self.set_rate(rate)
         self._name = name
         self._clock = clock
         self._emit = emit
         self._turn = asyncio.Lock()
+
+    def set_rate(self, rate: float) -> None:
+        """From the next call on."""
+        if not rate > 0:
+            raise ValueError(f"a limiter needs a positive rate, not {rate}")
+        self.rate_limit = max(1, round(rate))
+        self.period = self.rate_limit / rate
 
     def flush(self) -> None:
         """Forgets the calls that have left the window."""

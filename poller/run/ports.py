@@ -30,6 +30,9 @@ class Limiter(Protocol):
 
     async def acquire(self) -> None: ...
 
+    def set_rate(self, rate: float) -> None:
+        """Calls a second, above 0."""
+
 
 class Tables(Protocol):
     """From a table's name to its stream."""

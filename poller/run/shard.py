@@ -36,6 +36,9 @@ START_TIME_SLACK_S = 60.0
 # How many records of one shard may stand behind an unsettled one. Reading waits there: bounded, as everything is.
 _WINDOW_MAX = 100_000
 _AT_TIMESTAMP_TRIES = 3
+# How often, and for how long, a shard must not be found before it is gone.
+_GONE_AFTER = 3
+_GONE_S = 5.0
 
 
 class Route(Protocol):
@@ -55,7 +58,10 @@ class Sift(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What all readers of a stream share. `slots` bounds the GetRecords calls under way."""
+    """What all readers of a stream share. `slots` bounds the GetRecords calls under way.
+
+    `suspect` is called when a shard is not found: the stream itself may be gone.
+    """
 
     stream: str
     source: StreamSource
@@ -69,21 +75,26 @@ class Reading:
     clock: Clock
     emit: Emit
     rng: random.Random
+    suspect: Callable[[], None] = lambda: None
 
 
 class ShardReader:
     """Reads one shard from its checkpoint to its end.
 
     `closed()` tells whether the shard is known to be closed. `stopped` is true when data was lost and the settings say
-    to stop there: nothing more is read, the lease is kept, and it is said again every minute.
+    to stop there: nothing more is read, the lease is kept, and it is said again every minute. It begins within
+    `spread_s`.
     """
 
-    def __init__(self, tenure: Tenure, reading: Reading, limiter: Limiter, closed: Callable[[], bool]) -> None:
+    def __init__(
+        self, tenure: Tenure, reading: Reading, limiter: Limiter, closed: Callable[[], bool], spread_s: float = 0.05
+    ) -> None:
         self.tenure = tenure
         self.stopped = False
         self._reading = reading
         self._limiter = limiter
         self._closed = closed
+        self._spread_s = spread_s
         self._position, self._not_before_s = begin(tenure.lease, fresh=tenure.fresh)
         self._iterator: str | None = None
         self._pause_s = 0.0
@@ -97,8 +108,8 @@ class ShardReader:
         """Returns when the shard's last page was read; everything else goes on until it is cancelled."""
         reading = self._reading
         reading.emit(ShardStarted(stream=reading.stream, shard=self.tenure.shard_id, position=_text(self._position)))
-        # Shards taken in the same moment do not stay in step.
-        await reading.clock.sleep(reading.rng.random() * min(0.05, reading.pacing.idle_min_s))
+        # Shards taken in the same moment do not stay in step, and many of them do not ask for their iterators at once.
+        await reading.clock.sleep(reading.rng.random() * min(reading.pacing.idle_max_s, self._spread_s))
         while not self.tenure.frontier.ended:
             await reading.clock.sleep(await self.step())
 
@@ -272,10 +283,15 @@ class ShardReader:
             )
 
     def _missing(self, error: NotFound) -> float:
-        """The shard is not there. Once may be a passing fault of the service; three times in a row it is gone."""
+        """The shard is not there. That may be a passing fault of the service; for some seconds on end it is gone.
+
+        Should the whole stream be gone, a look at it tells by then, and says what was lost.
+        """
         self._iterator = None
+        self._reading.suspect()
         wait_s = self._fail(error.operation, error.code, str(error))
-        return wait_s if self._trouble.failures < 3 else self._lost("shard_gone")
+        lasting_s = self._trouble.lasting_s(self._reading.clock.monotonic())
+        return wait_s if self._trouble.failures < _GONE_AFTER or lasting_s < _GONE_S else self._lost("shard_gone")
 
     def _lost(self, reason: str) -> float:
         """Records are gone that were never read. Never silently: it stops here, or goes on where there is something."""

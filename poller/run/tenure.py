@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Iterable
 
 from poller.decide.frontier import Frontier, Ticket
 from poller.model import Lease, Match
@@ -12,26 +14,48 @@ from poller.run.buffer import Buffer
 _OBJECTS_BYTES = 1500
 
 
+class Standing:
+    """Until when this worker is alive for all others: `own_s` from its last write to any row that it still holds.
+
+    A row that it does not hold any more is no sign of life, since nobody sees its name there.
+    """
+
+    def __init__(self, own_s: float) -> None:
+        self.own_s = own_s
+        self.written_at = -math.inf
+
+    def wrote(self, at: float) -> None:
+        """A write that was sent at that moment has moved a row."""
+        self.written_at = max(self.written_at, at)
+
+    def dropped(self, held: Iterable[Tenure]) -> None:
+        """A row is not held any more; those are."""
+        self.written_at = max((tenure.written_at for tenure in held), default=-math.inf)
+
+
 class Tenure:
     """One shard in this worker's hands.
 
-    `lease` is the row as this worker last knew it. On the monotonic clock: `written_at` is when the last write that
-    succeeded was sent, `deadline` the moment from which on nothing may be sent or checkpointed, `unconfirmed_since`
-    when the first write since then was sent whose answer never came. `lock` makes the writes to the row one after
-    another, since each stands on the counter that the one before has left. `fresh`: this process made the row just
-    now, so that LATEST may still be taken at its word. A tenure ends once and for good; taking the lease again is
-    another one.
+    `lease` is the row as this worker last knew it. On the monotonic clock: `taken_at` is when the write that took it
+    was sent, `written_at` when the last one that moved the row was, `asked_at` when any was, `unconfirmed_since` when
+    the first write since then was sent whose answer never came. `alone`: the lease stands by its own row, as Java's
+    workers see it, and not by any of this worker's. `lock` makes the writes to the row one after another, since each
+    stands on the counter that the one before has left. `fresh`: this process made the row just now, so that LATEST may
+    still be taken at its word. A tenure ends once and for good, `released` if it was given back; taking the lease again
+    is another one.
     """
 
-    def __init__(self, lease: Lease, written_at: float, deadline: float, buffer: Buffer, *, fresh: bool) -> None:
+    def __init__(self, lease: Lease, written_at: float, standing: Standing, buffer: Buffer, *, fresh: bool) -> None:
         self.lease = lease
-        self.written_at = written_at
-        self.deadline = deadline
+        self.taken_at = self.written_at = self.asked_at = written_at
         self.unconfirmed_since: float | None = None
+        self.alone = False
         self.fresh = fresh
         self.lock = asyncio.Lock()
         self.frontier = Frontier(lease.checkpoint)
         self.over = False
+        self.released = False
+        self._standing = standing
         self._buffer = buffer
         self._settled = asyncio.Event()
 
@@ -39,9 +63,25 @@ class Tenure:
     def shard_id(self) -> str:
         return self.lease.shard_id
 
+    @property
+    def deadline(self) -> float:
+        """The moment from which on nothing may be sent or checkpointed."""
+        written_at = self.written_at if self.alone else max(self.written_at, self._standing.written_at)
+        return written_at + self._standing.own_s
+
     def valid(self, now: float) -> bool:
         """May this worker still act for the shard? False for ever once the deadline has passed."""
         return not self.over and now < self.deadline
+
+    def wrote(self, row: Lease, sent_at: float, *, alone: bool) -> None:
+        """A write has left this row; if its counter moved, that is a sign of life."""
+        moved = row.counter > self.lease.counter
+        self.lease = row
+        if moved:
+            self.written_at = max(self.written_at, sent_at)
+            self.unconfirmed_since = None
+            self.alone = alone
+            self._standing.wrote(self.written_at)
 
     def admit(self, match: Match) -> Ticket:
         """A record that some routes want goes on its way."""

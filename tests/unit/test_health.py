@@ -53,14 +53,15 @@ BOUNDS = Bounds(unread_s=10, unrenewed_s=20, unlooked_s=30, undiscovered_s=150, 
 
 
 class Story:
-    """A daemon's events at their times; `counter` is that of every row, which moves with each look while it renews."""
+    """A daemon's events at their times. `lists`: it is for this worker to look for new shards."""
 
     def __init__(self) -> None:
         self.now = 1000.0
         self.watch = Watch([ROUTE], lambda: self.now)
         self.mine: list[str] = []
         self.others: dict[str, str] = {}
-        self.counter = 0
+        self.lists = True
+        self.renewed_at = self.now
 
     def tell(self, *events: Event, after_s: float = 0.0) -> Story:
         self.now += after_s
@@ -79,10 +80,20 @@ class Story:
 
     def look(self, *, renewing: bool = True) -> Story:
         """A look at the lease table: my shards, and `others` by state."""
-        self.counter += renewing
-        rows = [SeenLease(Lease(shard, owner=ME, counter=self.counter), "reading") for shard in self.mine]
+        self.renewed_at = self.now if renewing else self.renewed_at
+        rows = [SeenLease(Lease(shard, owner=ME), "reading") for shard in self.mine]
         rows += [SeenLease(Lease(shard, owner=OTHER), state) for shard, state in self.others.items()]
-        return self.tell(FleetSeen(stream=STREAM, shards={}, held=len(self.mine), workers=2, rows=tuple(rows)))
+        return self.tell(
+            FleetSeen(
+                stream=STREAM,
+                shards={},
+                held=len(self.mine),
+                workers=2,
+                lists=self.lists,
+                unrenewed_s=self.now - self.renewed_at,
+                rows=tuple(rows),
+            )
+        )
 
     def discovered(self) -> Story:
         return self.tell(Discovered(stream=STREAM, shards=len(self.mine) + len(self.others), created=0, seconds=0.1))
@@ -90,11 +101,20 @@ class Story:
     def poll(self, *, last: bool = False) -> Story:
         return self.tell(*(page(shard, last=last) for shard in self.mine))
 
-    def wait(self, seconds: float, *, polling: bool = True, looking: bool = True, renewing: bool = True) -> Story:
+    def wait(
+        self,
+        seconds: float,
+        *,
+        polling: bool = True,
+        looking: bool = True,
+        renewing: bool = True,
+        discovering: bool = True,
+    ) -> Story:
         """Time passes, in which all is done each second that is not said to stand still."""
         for _ in range(round(seconds)):
             self.now += 1.0
-            self.discovered()
+            if discovering:
+                self.discovered()
             if looking:
                 self.look(renewing=renewing)
             if polling:
@@ -304,7 +324,7 @@ def test_a_shard_whose_end_is_not_written_though_all_is_settled_is_a_reason(stor
     assert story.tell(ShardFinished(stream=STREAM, shard="A", children=())).parts() == []
 
 
-def test_a_row_that_does_not_move_is_a_lease_that_is_not_renewed(story: Story) -> None:
+def test_leases_without_a_sign_of_life_are_not_renewed(story: Story) -> None:
     assert story.wait(20, renewing=False).parts() == []
     assert story.wait(1, renewing=False).parts() == ["shard A", "shard B"]
     assert story.reasons()[0].text == "Its lease is not renewed."
@@ -340,6 +360,14 @@ def test_a_lease_table_that_does_not_answer_is_a_reason_until_it_does(story: Sto
     assert (story.only().part, story.only().since) == ("lease table", 1057.0)
     assert story.only().text.endswith("Scan: gone.")
     assert story.tell(LeaseTableRecovered(stream=STREAM, failing_s=5.0)).parts() == []
+
+
+def test_a_stream_that_is_not_listed_any_more_is_a_reason_for_the_worker_whose_part_it_is(story: Story) -> None:
+    assert story.wait(150, discovering=False).parts() == []
+    assert story.wait(1, discovering=False).parts() == ["discovery"]
+    story.lists = False
+    assert story.wait(1, discovering=False).parts() == []
+    assert story.wait(300, discovering=False).parts() == []
 
 
 def test_a_lease_table_at_which_nobody_looks_any_more_is_a_reason_though_no_event_says_so(story: Story) -> None:
