@@ -127,9 +127,10 @@ def release(ctx: click.Context, *, shard: str, config: Path | None, force: bool,
     """Takes the lease of SHARD away from its holder, so that any worker takes it and goes on at its checkpoint.
 
     SHARD may be the beginning or the end of a shard's id, if it is the only one of that kind. Whether the holder is
-    still at work is found out as the workers do: none of its rows moves for as long as a lease lasts. Then nobody
-    waits for it any more. A holder that is at work keeps its lease; with --force it loses it. It notices at its next
-    write or look at the table, and what it has sent since its last checkpoint may be sent twice. Nothing is lost.
+    still at work is found out as the workers do: it is gone if none of its rows moves for as long as a lease lasts. A
+    holder that is at work keeps its lease; with --force it loses it. It notices at its next look or write, some
+    seconds later; until then it may go on sending beside the next holder, so that records are sent twice and for that
+    time out of order. Nothing is lost.
 
     \b
       poller leases release 7d3f2a1b
@@ -176,7 +177,7 @@ def set_(
     force: bool,
     as_json: bool,
 ) -> int:
-    """Moves the checkpoint of SHARD: what lies before it is read again, what lies behind it is skipped.
+    """Moves the checkpoint of SHARD: back, and records are read again; ahead, and records are skipped.
 
     SHARD may be the beginning or the end of a shard's id, if it is the only one of that kind. TRIM_HORIZON is the
     oldest record that the stream still has of it. LATEST is now, by the service's clock, also for whoever begins to

@@ -67,14 +67,14 @@ class Fleet:
         return tuple(sorted({shard.lease.stream_arn for shard in self.shards if shard.lease.stream_arn}))
 
 
-def fleet_of(leases: Iterable[Lease], looks: Looks, now: float, duration_s: float) -> Fleet:
+def fleet_of(leases: Iterable[Lease], looks: Looks, duration_s: float) -> Fleet:
     """`looks` must have seen these leases; `duration_s`: how long a lease lasts without a sign of life."""
     rows = {lease.shard_id: lease for lease in leases}
     shards = tuple(
-        ShardSeen(lease, state_of(lease, rows, looks.owner(lease, now), duration_s), looks.row(lease, now))
+        ShardSeen(lease, state_of(lease, rows, looks.owner(lease), duration_s), looks.row(lease))
         for lease in _in_order(rows)
     )
-    return Fleet(shards, _owners(rows.values(), looks, now, duration_s))
+    return Fleet(shards, _owners(rows.values(), looks, duration_s))
 
 
 def state_of(lease: Lease, rows: Mapping[str, Lease], owner: Life | None, duration_s: float) -> State:
@@ -101,10 +101,10 @@ def _in_order(rows: Mapping[str, Lease]) -> list[Lease]:
     return sorted(ordered, key=lambda lease: lease.finished)
 
 
-def _owners(leases: Iterable[Lease], looks: Looks, now: float, duration_s: float) -> tuple[OwnerSeen, ...]:
+def _owners(leases: Iterable[Lease], looks: Looks, duration_s: float) -> tuple[OwnerSeen, ...]:
     held: dict[tuple[str, bool], list[Life]] = {}
     for lease in leases:
-        life = looks.owner(lease, now)
+        life = looks.owner(lease)
         if lease.owner is not None and life is not None and not lease.finished:
             held.setdefault((lease.owner, lease.foreign), []).append(life)
     owners = [

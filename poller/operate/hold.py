@@ -11,6 +11,11 @@ from poller.operate.looks import Looks
 from poller.operate.ports import Leases
 from poller.run.ports import Clock
 
+# What becomes of a living holder whose lease is taken from it.
+NOTICES: Final = (
+    "notices at its next look or write, some seconds later; until then it may go on sending beside the next holder, so"
+    " that records are sent twice and for that time out of order"
+)
 # How often a row that its living holder keeps writing to is tried, where somebody insists.
 FORCED_TRIES: Final = 10
 _LOOK_EVERY_MIN_S: Final = 0.1
@@ -41,9 +46,9 @@ async def free_row(table: Leases, clock: Clock, lease: Lease, duration_s: float,
     )
     looks = Looks()
     while True:
-        now = clock.monotonic()
+        began = clock.monotonic()
         rows = {row.shard_id: row for row in await table.list()}
-        looks.look(rows.values(), now)
+        looks.look(rows.values(), began, clock.monotonic())
         row = rows.get(lease.shard_id)
         if row is None:
             raise Refused(f"{lease.shard_id}: its row was deleted just now")
@@ -51,12 +56,11 @@ async def free_row(table: Leases, clock: Clock, lease: Lease, duration_s: float,
             return row
         if row.owner != lease.owner:
             raise Refused(f"{lease.shard_id}: {row.owner} has taken it over just now; nothing was written")
-        life = looks.owner(row, now)
+        life = looks.owner(row)
         if life is not None and life.moved:
             raise Refused(
                 f"{lease.shard_id}: its holder {row.owner} is at work; stop that worker, or take the lease from it with"
-                " --force: it notices at its next write or look, and what it has sent since its last checkpoint may be"
-                " sent twice"
+                f" --force: it {NOTICES}"
             )
         if life is not None and life.still_s > duration_s:
             return row

@@ -47,7 +47,7 @@ class Watch:
         give_up_at = self._clock.monotonic() + at_most_s
         while True:
             rows, now = await self._look()
-            if now >= give_up_at or self._all_at_work(rows, now):
+            if now >= give_up_at or self._all_at_work(rows):
                 return self._seen(rows, now)
             await self._clock.sleep(min(look_every_s(self._duration_s), give_up_at - now))
 
@@ -66,17 +66,17 @@ class Watch:
         """The rows, and when (monotonic) the look began."""
         now = self._clock.monotonic()
         rows = await self._table.list()
-        self._looks.look(rows, now)
+        self._looks.look(rows, now, self._clock.monotonic())
         self._began_at = now if self._began_at is None else self._began_at
         return rows, now
 
-    def _all_at_work(self, rows: Iterable[Lease], now: float) -> bool:
-        lives = [self._looks.owner(row, now) for row in rows if not row.finished]
+    def _all_at_work(self, rows: Iterable[Lease]) -> bool:
+        lives = [self._looks.owner(row) for row in rows if not row.finished]
         return all(life is None or life.moved for life in lives)
 
     def _seen(self, rows: Iterable[Lease], now: float) -> Seen:
         return Seen(
-            fleet=fleet_of(rows, self._looks, now, self._duration_s),
+            fleet=fleet_of(rows, self._looks, self._duration_s),
             table=self._name,
             looks=self._looks.count,
             looked_for_s=now - (now if self._began_at is None else self._began_at),

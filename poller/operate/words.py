@@ -7,12 +7,12 @@ from datetime import UTC, datetime
 
 from poller.model import SENTINELS, Lease
 from poller.operate.between import Between
+from poller.operate.hold import NOTICES
 from poller.operate.looks import Life
 from poller.operate.move import Plan
 from poller.operate.places import Place, place_of
 from poller.operate.release import Released
 
-_NOTICES = "notices at its next write or look; what it has sent since its last checkpoint may be sent twice"
 _UNITS = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "m"))
 
 
@@ -81,7 +81,7 @@ def holder(planned: Plan) -> str:
         return "nobody"
     if not planned.force:
         return f"{owner}, which has not been seen at work; the lease is taken from it"
-    return f"{owner}; the lease is taken from it even while it is at work: it {_NOTICES}"
+    return f"{owner}; the lease is taken from it even while it is at work: it {NOTICES}"
 
 
 def _means(between: Between | None) -> str:
@@ -104,7 +104,7 @@ def released(result: Released) -> str:
         f"{result.before.shard_id}: taken from {result.before.owner}, and free for any worker;"
         f" reading goes on {_goes_on(result.after)}"
     )
-    return f"{text}. If that worker is at work, it {_NOTICES}" if result.forced else text
+    return f"{text}. If that worker is at work, it {NOTICES}" if result.forced else text
 
 
 def moved_to(after: Lease) -> str:

@@ -50,11 +50,11 @@ ALL = (PARENT, READ, KEPT, CHILD, GRANDCHILD, JAVA)
 def seen(before: Sequence[Lease] = ALL, after: Sequence[Lease] | None = None, **fields: Any) -> Seen:
     """Two looks four seconds apart, or only one where nothing comes after it."""
     looks, now = Looks(), 0.0
-    looks.look(before, now)
+    looks.look(before, now, now)
     if after is not None:
         now = 4.0
-        looks.look(after, now)
-    fleet = fleet_of(before if after is None else after, looks, now, 10.0)
+        looks.look(after, now, now)
+    fleet = fleet_of(before if after is None else after, looks, 10.0)
     return Seen(fleet, "Uploads-leases", looks.count, now, 10.0, **{"wall_s": WALL_S, **fields})
 
 
@@ -310,7 +310,7 @@ def test_a_holder_that_is_gone_is_told_from_one_that_nobody_has_looked_at() -> N
         "w, which has not been seen at work; the lease is taken from it"
     )
     assert (
-        "what it has sent since its last checkpoint may be sent twice"
+        "until then it may go on sending beside the next holder"
         in dict(words.plan(plan(lease=held, force=True), WALL_S))["held by"]
     )
 
@@ -343,7 +343,7 @@ def test_a_release_says_from_whom_and_where_reading_goes_on() -> None:
     assert words.released(gone) == (
         f"{shard_id(1)}: taken from w, and free for any worker; reading goes on after 112200000000012345678"
     )
-    assert words.released(insisted).endswith("what it has sent since its last checkpoint may be sent twice")
+    assert words.released(insisted).endswith("sent twice and for that time out of order")
     assert words.released(Released(STANDS, STANDS, forced=False)).endswith(
         "nobody holds it; there is nothing to release"
     )

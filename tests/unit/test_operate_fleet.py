@@ -33,14 +33,13 @@ def looked(*looks: tuple[float, Sequence[Lease]]) -> Looks:
     """Looks at these moments, each with what it shows."""
     seen = Looks()
     for now, rows in looks:
-        seen.look(rows, now)
+        seen.look(rows, now, now)
     return seen
 
 
 def fleet(*looks: tuple[float, Sequence[Lease]]) -> Fleet:
     """What the last of the looks, with those before it, shows."""
-    now, rows = looks[-1]
-    return fleet_of(rows, looked(*looks), now, DURATION_S)
+    return fleet_of(looks[-1][1], looked(*looks), DURATION_S)
 
 
 def states(of: Fleet) -> dict[str, State]:
@@ -53,29 +52,37 @@ def states(of: Fleet) -> dict[str, State]:
 def test_a_row_that_has_not_moved_stands_still_at_least_since_the_first_look() -> None:
     row = ours("a")
 
-    assert looked((0, [row]), (4, [row])).row(row, 4.0) == Life(4.0, moved=False)
+    assert looked((0, [row]), (4, [row])).row(row) == Life(4.0, moved=False)
 
 
 def test_a_row_that_has_moved_stands_still_since_the_look_that_showed_it() -> None:
     first, then = ours("a"), renewed(ours("a"))
 
-    assert looked((0, [first]), (4, [then]), (7, [then])).row(then, 7.5) == Life(3.5, moved=True)
+    assert looked((0, [first]), (4, [then]), (7, [then])).row(then) == Life(3.0, moved=True)
+
+
+def test_a_slow_look_lets_nobody_seem_silent_for_longer_than_it_was() -> None:
+    row, looks = ours("a"), Looks()
+    looks.look([row], began=0.0, ended=3.0)
+    looks.look([row], began=11.0, ended=14.0)
+
+    assert looks.owner(row) == Life(8.0, moved=False)
 
 
 def test_a_worker_lives_while_any_of_its_rows_moves() -> None:
     still, moving = ours("a"), ours("b")
     looks = looked((0, [still, moving]), (4, [still, renewed(moving)]))
 
-    assert looks.owner(still, 4.0) == Life(0.0, moved=True)
-    assert looks.row(still, 4.0) == Life(4.0, moved=False)
+    assert looks.owner(still) == Life(0.0, moved=True)
+    assert looks.row(still) == Life(4.0, moved=False)
 
 
 def test_of_a_java_worker_each_row_speaks_for_itself() -> None:
     still, moving = java("a"), java("b")
     looks = looked((0, [still, moving]), (4, [still, renewed(moving)]))
 
-    assert looks.owner(still, 4.0) == Life(4.0, moved=False)
-    assert looks.owner(renewed(moving), 4.0) == Life(0.0, moved=True)
+    assert looks.owner(still) == Life(4.0, moved=False)
+    assert looks.owner(renewed(moving)) == Life(0.0, moved=True)
 
 
 def test_taking_a_lease_is_the_new_owners_sign_of_life_and_not_the_old_ones() -> None:
@@ -83,14 +90,14 @@ def test_taking_a_lease_is_the_new_owners_sign_of_life_and_not_the_old_ones() ->
     taken = lost.taken_by("new")
     looks = looked((0, [kept, lost]), (5, [kept, taken]))
 
-    assert looks.owner(taken, 5.0) == Life(0.0, moved=True)
-    assert looks.owner(kept, 5.0) == Life(5.0, moved=False)
+    assert looks.owner(taken) == Life(0.0, moved=True)
+    assert looks.owner(kept) == Life(5.0, moved=False)
 
 
 def test_a_lease_that_nobody_holds_has_no_owner_whose_life_could_be_told() -> None:
     row = Lease("a")
 
-    assert looked((0, [row])).owner(row, 1.0) is None
+    assert looked((0, [row])).owner(row) is None
 
 
 # --- states -----------------------------------------------------------------------------------------------------------
