@@ -69,7 +69,7 @@ def assemble(settings: Settings, found: Found, world: World) -> Worker:
 
     async def remake_table() -> None:
         if await found.lease_table.ensure(True, clock):
-            emit(LeaseTableCreated(table=settings.lease_table))
+            emit(LeaseTableCreated(stream=name, table=settings.lease_table))
 
     pace = Pace(checkpoint_s=settings.checkpoint.interval_s, discovery_s=settings.lease.discovery_interval_s)
     return Worker(

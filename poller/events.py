@@ -65,6 +65,7 @@ class StartupWaiting(Event):
     """Something that the start needs does not answer yet; it is asked again, and this is said once a minute."""
 
     level: ClassVar[Level | None] = "warning"
+    stream: str
     what: str
     error: str
     retry_in_s: float
@@ -74,8 +75,19 @@ class StartupWaiting(Event):
 class StartupContinued(Event):
     """What the start waited for answers."""
 
+    stream: str
     what: str
     waited_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartupFailed(Event):
+    """One of several streams cannot be begun, while others are at work; it is tried again after `retry_in_s`."""
+
+    level: ClassVar[Level | None] = "error"
+    stream: str
+    error: str
+    retry_in_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +95,7 @@ class SettingsDoubtful(Event):
     """A setting that is allowed and probably not what was meant."""
 
     level: ClassVar[Level | None] = "warning"
+    stream: str
     text: str
 
 
@@ -326,6 +339,7 @@ class Buffered(Event):
 class LeaseTableCreated(Event):
     """The lease table was not there and has been made."""
 
+    stream: str
     table: str
 
 

@@ -207,8 +207,13 @@ class Startup:
         if self._aws is not None:
             self._aws.close()
 
-    async def find(self, filters: Sequence[Filter]) -> Found:
-        """ConfigurationError: something is missing, of another kind than it must be, or not allowed."""
+    async def find(
+        self, filters: Sequence[Filter], before_writing: Callable[[], Awaitable[None]] | None = None
+    ) -> Found:
+        """ConfigurationError: something is missing, of another kind than it must be, or not allowed.
+
+        `before_writing` is awaited when all that can be seen has been seen, and nothing has been written so far.
+        """
         settings = self._settings
         aws = self._aws = await self._patiently("AWS clients", lambda: open_aws(settings, self._world))
         stream, routes = await asyncio.gather(
@@ -224,8 +229,13 @@ class Startup:
             raise fault
         for doubt in (*route_doubts(settings), *view_doubts(settings, stream)):
             self._doubt(doubt)
+        if before_writing is not None:
+            rows = await self._patiently("lease table", lambda: self._rows_so_far(aws, table))
+            if other := foreign_lease_table(settings, stream, rows):
+                raise other
+            await before_writing()
         if await self._patiently("lease table", lambda: table.ensure(settings.lease.create, self._world.clock)):
-            self._world.emit(LeaseTableCreated(table=settings.lease_table))
+            self._world.emit(LeaseTableCreated(stream=stream.table, table=settings.lease_table))
         rows = await self._patiently("lease table", table.list)
         if other := foreign_lease_table(settings, stream, rows):
             raise other
@@ -243,6 +253,7 @@ class Startup:
     async def _patiently(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         """Asks until there is an answer; refusals of the request itself will not change by asking again."""
         trouble, clock, emit = Trouble(), self._world.clock, self._world.emit
+        name = self._settings.stream.table_name
         while True:
             try:
                 answer = await call()
@@ -251,11 +262,11 @@ class Startup:
             except AwsError as error:
                 wait_s = _STARTUP.wait_s(trouble.failures + 1, self._world.rng.random())
                 if trouble.failed(clock.monotonic()):
-                    emit(StartupWaiting(what=what, error=str(error), retry_in_s=wait_s))
+                    emit(StartupWaiting(stream=name, what=what, error=str(error), retry_in_s=wait_s))
             else:
                 over = trouble.worked(clock.monotonic())
                 if over is not None:
-                    emit(StartupContinued(what=what, waited_s=over.lasted_s))
+                    emit(StartupContinued(stream=name, what=what, waited_s=over.lasted_s))
                 return answer
             await clock.sleep(wait_s)
 
@@ -263,6 +274,13 @@ class Startup:
         """The lease table's rows; none without a table, which is not made."""
         if await table_facts(aws, self._settings.lease_table) is None:
             return ()
+        await table.ensure(create=False, clock=self._world.clock)
+        return await table.list()
+
+    async def _rows_so_far(self, aws: Aws, table: BotoLeaseTable) -> Sequence[Lease]:
+        """The lease table's rows, without making it. ConfigurationError: it is no lease table, or must be there."""
+        if self._settings.lease.create:
+            return await self._rows_if_any(aws, table)
         await table.ensure(create=False, clock=self._world.clock)
         return await table.list()
 
@@ -289,4 +307,4 @@ class Startup:
         )
 
     def _doubt(self, text: str) -> None:
-        self._world.emit(SettingsDoubtful(text=text))
+        self._world.emit(SettingsDoubtful(stream=self._settings.stream.table_name, text=text))

@@ -17,7 +17,7 @@ from poller.decide.filter import DEFAULT_PATTERN, compile_filter
 from poller.decide.lineage import Start
 from poller.decide.pacing import PacingLimits
 from poller.decide.retry import Backoff, RetryLimits
-from poller.events import Event
+from poller.events import Emit, Event
 from poller.model import SHARD_END, TRIM_HORIZON, ViewType
 from poller.run.buffer import Buffer
 from poller.run.dead_letters import DeadLetters
@@ -97,10 +97,10 @@ class Rig:
 
     # --- the worker ---------------------------------------------------------------------------------------------------
 
-    def worker(self, worker_id: str = "worker-1", options: Options | None = None) -> Worker:
-        """A worker, not yet running."""
-        options = options or self.options
-        clock, emit, rng = self.clock, self.events.append, random.Random(next(self._seeds))
+    def worker(self, worker_id: str = "worker-1", options: Options | None = None, emit: Emit | None = None) -> Worker:
+        """A worker, not yet running. `emit`: where its events go, instead of to `events`."""
+        options, emit = options or self.options, emit or self.events.append
+        clock, rng = self.clock, random.Random(next(self._seeds))
         buffer = Buffer(options.buffer_max_bytes, stream=TABLE, clock=clock, emit=emit)
         keeper = LeaseKeeper(
             self.leases,
@@ -125,7 +125,7 @@ class Rig:
             emit=emit,
             rng=rng,
         )
-        delivery = self._delivery(options, keeper.table_failing, rng)
+        delivery = self._delivery(options, keeper.table_failing, emit, rng)
         reading = Reading(
             stream=TABLE,
             source=follower.source,
@@ -155,8 +155,8 @@ class Rig:
             rng=rng,
         )
 
-    def _delivery(self, options: Options, held_back: Callable[[], bool], rng: random.Random) -> Delivery:
-        clock, emit = self.clock, self.events.append
+    def _delivery(self, options: Options, held_back: Callable[[], bool], emit: Emit, rng: random.Random) -> Delivery:
+        clock = self.clock
         letters = DeadLetters(
             self.dead_letter_queue,
             self.letter_store,

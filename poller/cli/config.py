@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from poller.cli.parameters import config_option
+from poller.cli.parameters import configs_option
 
 if TYPE_CHECKING:
     from poller.settings import Row, Settings
@@ -29,9 +29,9 @@ def command() -> None:
 
 
 @command.command(short_help="Every setting, its value, and where that comes from.")
-@config_option
+@configs_option
 @click.option("--json", "as_json", is_flag=True, help="As a JSON list.")
-def show(config: Path | None, as_json: bool) -> None:
+def show(configs: tuple[Path, ...], as_json: bool) -> None:
     """Every setting with its value and where that comes from: the environment, the file (with its line) or the default.
 
     Below them the AWS_* variables that decide about region, endpoints and credentials. Passwords and keys are masked.
@@ -41,13 +41,27 @@ def show(config: Path | None, as_json: bool) -> None:
       poller config show
       POLLER_LEASE__DURATION=20s poller config show --config config/poller.toml
     """
-    from poller.settings import load  # noqa: PLC0415 - pydantic, which --help need not wait for
+    from poller.settings import load_all  # noqa: PLC0415 - pydantic, which --help need not wait for
 
-    rows = [*_settings(load(os.environ, config)), *_aws_variables(os.environ)]
-    if as_json:
-        _print_json(rows)
+    settings = load_all(os.environ, configs)
+    aws = [*_aws_variables(os.environ)]
+    if len(settings) == 1:
+        blocks = [Block(None, "", [*_settings(settings[0]), *aws])]
     else:
-        _print(rows)
+        blocks = [Block(one.stream.table_name, f"{one.file}: stream", [*_settings(one)]) for one in settings]
+        blocks += [Block(None, "for all of them", aws)] if aws else []
+    if as_json:
+        _print_json(blocks, several=len(settings) > 1)
+    else:
+        _print(blocks)
+
+
+class Block(NamedTuple):
+    """Settings of one application, under a heading if there are several."""
+
+    stream: str | None
+    heading: str
+    rows: list[Row]
 
 
 def _settings(settings: Settings) -> Iterator[Row]:
@@ -78,11 +92,14 @@ def _aws_variables(environ: Mapping[str, str]) -> Iterator[Row]:
         yield Row(name, value, Origin("environment", name, value))
 
 
-def _print(rows: list[Row]) -> None:
-    setting_width = max(len(row.setting) for row in rows)
-    value_width = min(max(len(row.value) for row in rows), _VALUE_WIDTH_MAX)
-    for row in rows:
-        click.echo(f"{row.setting:<{setting_width}}  {row.value:<{value_width}}  {_source(row)}")
+def _print(blocks: list[Block]) -> None:
+    for block in blocks:
+        if block.heading:
+            click.echo(" ".join(["---", block.heading, *filter(None, [block.stream])]))
+        setting_width = max(len(row.setting) for row in block.rows)
+        value_width = min(max(len(row.value) for row in block.rows), _VALUE_WIDTH_MAX)
+        for row in block.rows:
+            click.echo(f"{row.setting:<{setting_width}}  {row.value:<{value_width}}  {_source(row)}")
 
 
 def _source(row: Row) -> str:
@@ -90,18 +107,20 @@ def _source(row: Row) -> str:
     return "environment" if row.setting.startswith("AWS_") else str(row.origin)
 
 
-def _print_json(rows: list[Row]) -> None:
+def _print_json(blocks: list[Block], *, several: bool) -> None:
+    """One list; of several applications each row has its `stream`, null for what is of all of them."""
     import json  # noqa: PLC0415
 
-    shown = [
-        {
-            "setting": row.setting,
-            "value": row.value,
-            "origin": row.origin.kind,
-            "variable": row.origin.name if row.origin.kind == "environment" else None,
-            "file": row.origin.file if row.origin.kind == "file" else None,
-            "line": row.origin.line if row.origin.kind == "file" else None,
-        }
-        for row in rows
-    ]
+    shown = [({"stream": block.stream} if several else {}) | _plain(row) for block in blocks for row in block.rows]
     click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
+
+
+def _plain(row: Row) -> dict[str, object]:
+    return {
+        "setting": row.setting,
+        "value": row.value,
+        "origin": row.origin.kind,
+        "variable": row.origin.name if row.origin.kind == "environment" else None,
+        "file": row.origin.file if row.origin.kind == "file" else None,
+        "line": row.origin.line if row.origin.kind == "file" else None,
+    }

@@ -120,6 +120,11 @@ def _reasons(body: bytes) -> list[str]:
     """What /readyz says, a line each; what is no such answer says nothing."""
     try:
         reasons = json.loads(body)["reasons"]
-        return [f"{one['part']} (since {one['since']}, {one['seconds']:.0f} s): {one['text']}" for one in reasons]
+        return [f"{_part(one)} (since {one['since']}, {one['seconds']:.0f} s): {one['text']}" for one in reasons]
     except (ValueError, KeyError, TypeError):
         return []
+
+
+def _part(reason: Mapping[str, Any]) -> str:
+    """A daemon with several streams says of which one it is."""
+    return f"stream {reason['stream']}: {reason['part']}" if "stream" in reason else str(reason["part"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from poller.cli.parameters import config_option
+from poller.cli.parameters import configs_option
 
 if TYPE_CHECKING:
     from poller.provision import Step
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 @click.command(short_help="Make the lease table and the queues that are not there yet.")
-@config_option
+@configs_option
 @click.option("--dry-run", is_flag=True, help="Say what would be made; write nothing.")
 @click.option("--story-table", is_flag=True, help="Make the stream's table too, as the one of the demo's story.")
 @click.option("--json", "as_json", is_flag=True, help="The steps as a JSON list.")
-def command(*, config: Path | None, dry_run: bool, story_table: bool, as_json: bool) -> int:
+def command(*, configs: tuple[Path, ...], dry_run: bool, story_table: bool, as_json: bool) -> int:
     """Makes the lease table (billed on demand) and each route's queues, and asks nothing.
 
     A queue with a dead-letter queue gets a redrive policy to it: after 5 receives SQS moves a message there, too. What
@@ -33,11 +33,12 @@ def command(*, config: Path | None, dry_run: bool, story_table: bool, as_json: b
     """
     import asyncio  # noqa: PLC0415 - as is boto3, which --help need not wait for
 
-    from poller.settings import load  # noqa: PLC0415
+    from poller.settings import load_all  # noqa: PLC0415
     from poller.startup import compile_filters  # noqa: PLC0415
 
-    settings = load(os.environ, config)
-    compile_filters(settings)  # what is wrong is said before anything is written
+    settings = load_all(os.environ, configs)
+    for one in settings:
+        compile_filters(one)  # what is wrong is said before anything is written
     steps: list[Step] = []
 
     def report(step: Step) -> None:
@@ -46,7 +47,8 @@ def command(*, config: Path | None, dry_run: bool, story_table: bool, as_json: b
             click.echo(f"{step.outcome:<10}  {step.what:<17}  {step.name}: {step.detail}")
 
     try:
-        asyncio.run(_provision(settings, report, dry_run=dry_run, story_table=story_table))
+        for one in settings:
+            asyncio.run(_provision(one, report, dry_run=dry_run, story_table=story_table))
     finally:
         if as_json:
             _print_json(steps)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
+from typing import Final
 
 import click
 
@@ -26,12 +28,32 @@ class Duration(click.ParamType[float]):
             self.fail(f"{value!r}: {error}", param, ctx)
 
 
-# Of every command that reads the settings.
-config_option = click.option(
-    "--config",
+class _Files(click.Option):
+    """May be given several times; the variable names one file, whatever is in its name."""
+
+    def value_from_envvar(self, ctx: click.Context) -> tuple[str, ...] | None:
+        value = self.resolve_envvar_value(ctx)
+        return None if value is None else (value,)
+
+
+def _only_one(_ctx: click.Context, _param: click.Parameter, paths: tuple[Path, ...]) -> Path | None:
+    """For a command that has to do with one application: the last of several would hide the others."""
+    if len(paths) > 1:
+        raise click.UsageError(f"--config: given {len(paths)} times; this command takes one file.")
+    return paths[0] if paths else None
+
+
+_HELP: Final = "Settings in TOML; POLLER_* environment variables go before the file."
+_config: Final = partial(
+    click.option,
+    cls=_Files,
+    multiple=True,
     type=click.Path(path_type=Path),
     envvar="POLLER_CONFIG",
     show_envvar=True,
     metavar="FILE",
-    help="Settings in TOML; POLLER_* environment variables go before the file.",
 )
+# Of every command that reads the settings of one application.
+config_option = _config("--config", callback=_only_one, help=_HELP)
+# Of those that can do so for several, each with a file of its own.
+configs_option = _config("--config", "configs", help=f"{_HELP} Once for each of several streams.")

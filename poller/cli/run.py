@@ -7,12 +7,12 @@ from pathlib import Path
 
 import click
 
-from poller.cli.parameters import config_option
+from poller.cli.parameters import configs_option
 
 
 @click.command(short_help="Run the daemon until SIGTERM or Ctrl-C.")
-@config_option
-def command(config: Path | None) -> int:
+@configs_option
+def command(configs: tuple[Path, ...]) -> int:
     """Reads the table's stream and delivers what matches, until SIGTERM or Ctrl-C.
 
     The first signal settles what is in flight, writes the checkpoints, gives the leases back and exits 0; a second one
@@ -26,7 +26,11 @@ def command(config: Path | None) -> int:
     \b
     Everything else is in the file:
       poller run --config config/poller.toml
+
+    \b
+    Several streams in one process, each with a file, routes and a lease table of its own:
+      poller run --config orders.toml --config payments.toml
     """
     from poller.app import main  # noqa: PLC0415 - boto3 and aiohttp take half a second, which --help need not wait for
 
-    return main(config, os.environ)
+    return main(configs, os.environ)

@@ -41,7 +41,12 @@ def start_of(rows: Iterable[Lease], wanted: Start) -> Start:
 
 
 def new_leases(
-    shards: Mapping[str, Shard], leases: Mapping[str, Lease], start: Start, *, stream_arn: str
+    shards: Mapping[str, Shard],
+    leases: Mapping[str, Lease],
+    start: Start,
+    *,
+    stream_arn: str,
+    trimmed: Container[str] = (),
 ) -> tuple[Lease, ...]:
     """The rows to create, parents before children.
 
@@ -49,7 +54,8 @@ def new_leases(
     `leases`: every row of this stream. A shard below one that has a row, or below an open one, begins at its own
     horizon whatever the start position: what it holds came after something that is read. At LATEST a closed shard
     whose children are listed holds nothing that is wanted and is written down as finished; a closed one without
-    children may have late ones, and is read.
+    children may have late ones, and is read. A row does not name a parent that is known to be `trimmed`, so that
+    nobody who has not listed the stream need wonder about it.
     """
     passed = _passed(shards, leases)
     parents_listed = {shard.parent_id for shard in shards.values() if shard.parent_id is not None}
@@ -67,7 +73,7 @@ def new_leases(
             Lease(
                 shard_id=shard.shard_id,
                 checkpoint=checkpoint,
-                parents=frozenset({shard.parent_id} if shard.parent_id else ()),
+                parents=frozenset({shard.parent_id} if shard.parent_id and shard.parent_id not in trimmed else ()),
                 stream_arn=stream_arn,
                 start_time_ms=time_ms,
             )
@@ -159,12 +165,18 @@ def removable(leases: Mapping[str, Lease], listed: Container[str]) -> tuple[Leas
     """Finished rows that may be deleted, should the stream not have their shards any more.
 
     A row is kept as long as its shard can be listed, though KCL deletes it once the children have begun: a listing
-    that shows the shard and not its children would have it read again. And something unfinished must remain: a table
-    without rows is one at its first start.
+    that shows the shard and not its children would have it read again. It is kept for children that have not begun,
+    too, which start since it is finished. And something unfinished must remain: a table without rows is one at its
+    first start.
     """
     if all(lease.finished for lease in leases.values()):
         return ()
-    return tuple(lease for lease in leases.values() if lease.finished and lease.shard_id not in listed)
+    awaited = {parent for lease in leases.values() if not lease.begun for parent in lease.parents}
+    return tuple(
+        lease
+        for lease in leases.values()
+        if lease.finished and lease.shard_id not in listed and lease.shard_id not in awaited
+    )
 
 
 def stream_finished(

@@ -17,12 +17,13 @@ from poller.settings.units import format_duration
 class Reason(NamedTuple):
     """Why the daemon is not ready. `part`: what is meant; `since`: seconds on the monotonic clock; `text`: a sentence.
 
-    The text says what to do where somebody can do something about it.
+    The text says what to do where somebody can do something about it. `stream`: whose part, where there are several.
     """
 
     part: str
     since: float
     text: str
+    stream: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,9 @@ def _process(known: Known) -> Iterator[Reason]:
     if known.worker_failed is not None:
         text = f"The worker ended with an error that nobody foresaw ({known.worker_failed.error}); it is begun again."
         yield Reason("worker", known.worker_failed.since, text)
+    elif known.found_at is None and known.start_failed is not None:
+        text = f"It cannot be begun, and is tried again while the other streams go on: {_said(known.start_failed)}"
+        yield Reason("start", known.start_failed.since, text)
     elif known.found_at is None:
         waits = f"It waits for the {known.waiting_for.error}" if known.waiting_for else "Nothing has failed so far"
         yield Reason("start", known.started_at, f"Stream, lease table and queues are not all found yet. {waits}.")

@@ -85,6 +85,7 @@ class Known:
     version: str = ""
     worker_id: str = ""
     waiting_for: Fault | None = None
+    start_failed: Fault | None = None
     found: DaemonReady | None = None
     found_at: float | None = None
     working_at: float | None = None

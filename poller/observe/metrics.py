@@ -26,6 +26,7 @@ LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
         events.HttpListening,
         events.StartupWaiting,
         events.StartupContinued,
+        events.StartupFailed,
         events.SettingsDoubtful,
         events.DaemonStopping,
         events.DaemonStopped,

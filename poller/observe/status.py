@@ -5,7 +5,7 @@ Bounded, whatever the size of the stream; no item content.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -31,7 +31,7 @@ Object = dict[str, Any]
 
 
 class Report:
-    """The two pages, and the answer behind `poller_ready`. `known` is kept up to date by others."""
+    """The two pages of one stream, and the answer behind `poller_ready`. `known` is kept up to date by others."""
 
     def __init__(self, known: Known, settings: Settings, clock: Clock) -> None:
         self._known = known
@@ -47,24 +47,33 @@ class Report:
 
     def ready(self) -> bool:
         """Is the daemon ready at this moment?"""
-        return not self._reasons()
+        return not self.reasons()
 
     def readiness(self) -> Answer:
         """200 or 503, with the reasons: `{"ready": false, "reasons": [{"part", "since", "seconds", "text"}]}`."""
-        reasons = self._reasons()
-        body = {"ready": not reasons, "reasons": _Times(self._clock).reasons(reasons)}
-        return Answer(msgspec.json.encode(body) + b"\n", _JSON, 503 if reasons else 200)
+        return readiness_answer(self.reasons(), Times(self._clock))
 
     def status(self) -> Answer:
         """All that is known; always 200. Times are UTC, None (null) stands for what is not known or not the case."""
-        known, times, reasons = self._known, _Times(self._clock), self._reasons()
-        body = {
+        times = Times(self._clock)
+        return json_answer(self.of_the_process(times) | self.of_the_stream(times))
+
+    def of_the_process(self, times: Times) -> Object:
+        """What is the same for all streams of a process."""
+        known = self._known
+        return {
             "worker_id": known.worker_id,
             "version": known.version,
-            "now": times.of_wall(self._clock.wall()),
+            "now": times.of_wall(times.wall_s),
             "started_at": times.at(known.started_at),
-            "working_since": times.at(known.working_at),
             "stopping_since": times.at(known.stopping_at),
+        }
+
+    def of_the_stream(self, times: Times) -> Object:
+        """What is known of the stream, with its lease table and routes."""
+        known, reasons = self._known, self.reasons()
+        return {
+            "working_since": times.at(known.working_at),
             "ready": not reasons,
             "reasons": times.reasons(reasons),
             "stream": self._stream(times),
@@ -80,12 +89,12 @@ class Report:
             "bounds_seconds": {name.removesuffix("_s"): value for name, value in asdict(self._bounds).items()},
             "settings": self._settings_json,
         }
-        return Answer(msgspec.json.encode(body) + b"\n", _JSON)
 
-    def _reasons(self) -> tuple[Reason, ...]:
+    def reasons(self) -> tuple[Reason, ...]:
+        """Why it is not ready at this moment, oldest first."""
         return readiness(self._known, self._bounds, self._clock.monotonic())
 
-    def _stream(self, times: _Times) -> Object:
+    def _stream(self, times: Times) -> Object:
         known = self._known
         return {
             "table": self._settings.stream.table_name,
@@ -98,7 +107,7 @@ class Report:
             "ended": known.ended,
         }
 
-    def _lease_table(self, times: _Times) -> Object:
+    def _lease_table(self, times: Times) -> Object:
         known = self._known
         return {
             "name": self._settings.lease_table,
@@ -108,7 +117,7 @@ class Report:
             "leases_held": len(known.shards),
         }
 
-    def _buffers(self, times: _Times) -> Object:
+    def _buffers(self, times: Times) -> Object:
         return {
             "records": self._known.buffered_records,
             "bytes": self._known.buffered_bytes,
@@ -116,7 +125,7 @@ class Report:
             "reading_paused_since": times.at(self._known.paused_at),
         }
 
-    def _route(self, name: str, route: RouteKnown, times: _Times) -> Object:
+    def _route(self, name: str, route: RouteKnown, times: Times) -> Object:
         settings = next(one for one in self._settings.routes if one.name == name)
         return {
             "name": name,
@@ -135,7 +144,7 @@ class Report:
             "last_error_at": times.at(route.last_error.since if route.last_error else None),
         }
 
-    def _shards(self, times: _Times) -> Object:
+    def _shards(self, times: Times) -> Object:
         """The rows of the last look at the lease table, and of mine what this process knows of them."""
         rows = self._rows()
         shown = [_shard(row, self._known.shards.get(row.lease.shard_id), times) for row in rows[:SHARDS_MAX]]
@@ -154,7 +163,16 @@ class Report:
         return [*mine, *others, *finished]
 
 
-def _shard(row: SeenLease, mine: ShardKnown | None, times: _Times) -> Object:
+def readiness_answer(reasons: Sequence[Reason], times: Times) -> Answer:
+    """What `/readyz` says with these reasons, or without any."""
+    return json_answer({"ready": not reasons, "reasons": times.reasons(reasons)}, 503 if reasons else 200)
+
+
+def json_answer(body: Object, status: int = 200) -> Answer:
+    return Answer(msgspec.json.encode(body) + b"\n", _JSON, status)
+
+
+def _shard(row: SeenLease, mine: ShardKnown | None, times: Times) -> Object:
     lease = row.lease
     written_s = None if lease.checkpoint_time_ms is None else lease.checkpoint_time_ms / 1000
     shown: Object = {
@@ -184,12 +202,13 @@ def _shard(row: SeenLease, mine: ShardKnown | None, times: _Times) -> Object:
     }
 
 
-class _Times:
+class Times:
     """Monotonic seconds as times of day, all by one look at both clocks."""
 
     def __init__(self, clock: Clock) -> None:
         self._now = clock.monotonic()
-        self._epoch_s = clock.wall() - self._now
+        self.wall_s: Final = clock.wall()
+        self._epoch_s = self.wall_s - self._now
 
     def at(self, monotonic_s: float | None) -> str | None:
         """`2026-11-23T08:00:00.123Z`"""
@@ -207,16 +226,18 @@ class _Times:
             "error": fault.error if fault else None,
         }
 
-    def reasons(self, reasons: tuple[Reason, ...]) -> list[Object]:
+    def reasons(self, reasons: Sequence[Reason]) -> list[Object]:
+        """As they are told: the oldest one by one, the others counted."""
         told = [self._reason(reason) for reason in reasons[:REASONS_MAX]]
         return [*told, *self._others(reasons[REASONS_MAX:])]
 
-    def _others(self, more: tuple[Reason, ...]) -> Iterator[Object]:
+    def _others(self, more: Sequence[Reason]) -> Iterator[Object]:
         if more:
             yield self._reason(Reason("others", more[0].since, f"There are {len(more)} more reasons; see /status."))
 
     def _reason(self, reason: Reason) -> Object:
-        return {
+        stream = {"stream": reason.stream} if reason.stream else {}
+        return stream | {
             "part": reason.part,
             "since": self.at(reason.since),
             "seconds": round(max(0.0, self._now - reason.since), 3),

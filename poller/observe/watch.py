@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from poller.events import (
@@ -18,6 +18,7 @@ from poller.events import (
     Delivered,
     Discovered,
     DiscoveryFailed,
+    Emit,
     Event,
     FleetSeen,
     LeaseLost,
@@ -39,6 +40,7 @@ from poller.events import (
     ShardRetrying,
     ShardStarted,
     ShardStopped,
+    StartupFailed,
     StartupWaiting,
     StreamEnded,
     StreamReplaced,
@@ -53,6 +55,18 @@ LOSSES_MAX: Final = 20
 _NOBODYS: Final = ("unowned", "expired")
 # An error's text in characters: enough to know what it is.
 _ERROR_MAX: Final = 300
+
+
+class ByStream:
+    """A sink of events that hands each to its stream's own sink; those of no stream are everybody's."""
+
+    def __init__(self, sinks: Mapping[str, Emit]) -> None:
+        self._sinks: Final = dict(sinks)
+
+    def __call__(self, event: Event) -> None:
+        stream = getattr(event, "stream", None)
+        for sink in self._sinks.values() if stream is None else (self._sinks[stream],):
+            sink(event)
 
 
 class Watch:
@@ -78,6 +92,7 @@ class Watch:
         return {
             DaemonStarting: self._on_starting,
             StartupWaiting: self._on_waiting,
+            StartupFailed: self._on_start_failed,
             DaemonReady: self._on_found,
             DaemonStopping: self._on_stopping,
             TaskFailed: self._on_worker_failed,
@@ -133,9 +148,14 @@ class Watch:
         since = self.known.waiting_for.since if self.known.waiting_for else now
         self.known.waiting_for = Fault(since, _brief(f"{event.what}: {event.error}"))
 
+    def _on_start_failed(self, event: StartupFailed, now: float) -> None:
+        since = self.known.start_failed.since if self.known.start_failed else now
+        self.known.start_failed, self.known.waiting_for = Fault(since, _brief(event.error)), None
+
     def _on_found(self, event: DaemonReady, now: float) -> None:
         known = self.known
-        known.found, known.found_at, known.waiting_for, known.stream_arn = event, now, None, event.stream_arn
+        known.found, known.found_at, known.stream_arn = event, now, event.stream_arn
+        known.waiting_for = known.start_failed = None
 
     def _on_stopping(self, _event: DaemonStopping, now: float) -> None:
         self.known.stopping_at = now

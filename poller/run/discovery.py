@@ -28,8 +28,10 @@ _LISTINGS_TO_FORGET = 3
 # How many looks a shard that exists and is not listed may keep the shards below it waiting.
 _LOOKS_FOR_HIDDEN = 5
 _CREATES_AT_ONCE = 16
+_ASKED_AT_ONCE = 8
 # How many finished rows are looked after in one look at the stream: each costs a call, and none is urgent.
 _REMOVED_A_LOOK = 20
+_FIRST_CANDIDATES = 5
 
 
 class Discovery:
@@ -65,6 +67,7 @@ class Discovery:
         self._emit = emit
         self._rng = rng
         self._on_created = on_created
+        self._beginning: Start | None = None
         self._listing = asyncio.Lock()
         self._listed_from = -math.inf
         self._served_at_s: float | None = None
@@ -92,11 +95,34 @@ class Discovery:
         except AwsError as error:
             failure = error
         created = await self._create_missing(rows())
+        self._beginning = None
         if failure is not None:
             raise failure
         seconds = self._clock.monotonic() - began
         self._emit(Discovered(stream=self.stream.table, shards=len(self.shards), created=created, seconds=seconds))
         return created
+
+    async def begin(self) -> Lease | None:
+        """On an empty table: makes the row of one shard that the first page shows; whoever makes it lists the rest.
+
+        All workers choose the same one. None: there is none of which enough is known from a page. Returned is the row
+        also if it was there already: whoever takes it then has it. Raises AwsError.
+        """
+        page = await self._describe(None)
+        self._learn(page.shards)
+        self.stream, self._served_at_s = page.stream, page.served_at_s
+        start = self._start_in_force({})
+        listed = {shard.shard_id for shard in page.shards}
+        # At LATEST a closed shard may have children further on, which would tell that nothing in it is wanted.
+        candidates = [shard for shard in page.shards if not (shard.closed and start.checkpoint == LATEST)]
+        for shard in candidates[:_FIRST_CANDIDATES]:
+            if shard.parent_id in listed or (shard.parent_id and not await self._is_trimmed(shard.parent_id)):
+                continue
+            (lease,) = self._new_leases({shard.shard_id: shard}, {}, start)
+            if await self._create(lease, asyncio.Semaphore(1)):
+                self._beginning = start
+            return lease
+        return None
 
     async def children_of(self, shard_id: str) -> tuple[Shard, ...]:
         """The children of one shard, asked for by name; known shards where the server has no such filter.
@@ -211,7 +237,7 @@ class Discovery:
     async def _create_missing(self, rows: Mapping[str, Lease]) -> int:
         doubtful = await self._explain_parents(rows)
         certain = {shard.shard_id: shard for shard in self.shards.values() if shard.parent_id not in doubtful}
-        wanted = new_leases(certain, rows, self._start_in_force(rows), stream_arn=self.stream.arn)
+        wanted = self._new_leases(certain, rows, self._start_in_force(rows))
         created = 0
         limit = asyncio.Semaphore(_CREATES_AT_ONCE)
         # Parents first, generation by generation: a child's row whose parent has none looks like an orphan's, which may
@@ -219,6 +245,9 @@ class Discovery:
         for generation in _generations(wanted):
             created += sum(await asyncio.gather(*(self._create(lease, limit) for lease in generation)))
         return created
+
+    def _new_leases(self, shards: Mapping[str, Shard], rows: Mapping[str, Lease], start: Start) -> tuple[Lease, ...]:
+        return new_leases(shards, rows, start, stream_arn=self.stream.arn, trimmed=self._trimmed)
 
     async def _create(self, lease: Lease, limit: asyncio.Semaphore) -> bool:
         async with limit:
@@ -238,6 +267,8 @@ class Discovery:
 
     def _start_in_force(self, rows: Mapping[str, Lease]) -> Start:
         """What the rows say, else the start asked for; LATEST only at the first look, whose instant it stands for."""
+        if self._beginning is not None:  # the row that there is was made by this very look
+            return self._beginning
         start = start_of(rows.values(), self._start)
         if start.checkpoint == LATEST:
             # On the service's clock, since records' creation times are compared with it.
@@ -252,23 +283,35 @@ class Discovery:
         A parent that can be read was only left out of the listing. Its own parent is not known then, so the shards
         below it wait for a listing that shows it, for some looks; after those it is taken for a root.
         """
-        doubtful: set[str] = set()
-        for parent_id in unexplained_parents(self.shards, rows) - self._trimmed:
-            try:
-                await self._source.iterator(parent_id, Position(TRIM_HORIZON))
-            except (NotFound, DataTrimmed):
-                self._trimmed.add(parent_id)
-                continue
-            except AwsError:
-                doubtful.add(parent_id)
-                continue
-            self._hidden[parent_id] = self._hidden.get(parent_id, 0) + 1
-            if self._hidden[parent_id] < _LOOKS_FOR_HIDDEN:
-                doubtful.add(parent_id)
-            else:
-                self._learn((Shard(parent_id, None, closed=True),))
+        unexplained = sorted(unexplained_parents(self.shards, rows))
+        limit = asyncio.Semaphore(_ASKED_AT_ONCE)
+        certain = await asyncio.gather(*(self._explain(parent_id, limit) for parent_id in unexplained))
+        doubtful = frozenset(parent for parent, known in zip(unexplained, certain, strict=True) if not known)
         self.doubtful = bool(doubtful)
-        return frozenset(doubtful)
+        return doubtful
+
+    async def _explain(self, parent_id: str, limit: asyncio.Semaphore) -> bool:
+        """Is there a certain answer about a parent that no listing shows?"""
+        try:
+            async with limit:
+                if await self._is_trimmed(parent_id):
+                    return True
+        except AwsError:
+            return False
+        self._hidden[parent_id] = self._hidden.get(parent_id, 0) + 1
+        if self._hidden[parent_id] < _LOOKS_FOR_HIDDEN:
+            return False
+        self._learn((Shard(parent_id, None, closed=True),))
+        return True
+
+    async def _is_trimmed(self, shard_id: str) -> bool:
+        """Is the shard gone, of which no listing tells? Raises AwsError: nobody knows."""
+        if shard_id not in self._trimmed:
+            try:
+                await self._source.iterator(shard_id, Position(TRIM_HORIZON))
+            except (NotFound, DataTrimmed):
+                self._trimmed.add(shard_id)
+        return shard_id in self._trimmed
 
     async def _asking(self, call: Callable[[], Awaitable[T]], *, limited: bool = True) -> T:
         """One call, tried again by itself; what will not change by asking again is raised at once."""

@@ -63,15 +63,15 @@ class LeaseLimits:
 
     @property
     def look_every_s(self) -> float:
-        return min(_LOOK_AT_MOST_S, self.duration_s * 0.4)
+        return min(_LOOK_AT_MOST_S, self.duration_s * 0.42)
 
     @property
     def own_s(self) -> float:
         return self.duration_s * 0.9
 
 
-# A worker that leaves, or that has too much, waits for the others to see it: KCL looks as often as this.
-_LOOK_AT_MOST_S = 4.0
+# A worker that leaves, or that has too much, waits for the others to see it. Just under KCL's 15 looks a minute.
+_LOOK_AT_MOST_S = 4.2
 # And this often while a lease is on its way from one worker to another.
 _LOOK_EAGERLY_S = 0.5
 # A worker without any lease looks this often at a table of at most so many rows (some ten kB).
@@ -124,7 +124,7 @@ class LeaseKeeper:
         self._renewals: set[asyncio.Task[None]] = set()
         self._parting: set[str] = set()
         self._expected_until = -math.inf
-        self._newcomer = False
+        self._look_soon = False
         self._rows_seen = 0
         self._foreign_seen_at = -math.inf
         self._foreign: frozenset[str] = frozenset()
@@ -165,12 +165,12 @@ class LeaseKeeper:
     def look_every_s(self) -> float:
         """Until the next look: soon, while a lease that I have claimed is on its way to me.
 
-        And after the first taking, which others may have made at the same moment. A worker that holds nothing has
+        And after a taking that others may have made, or have made, at the same moment. A worker that holds nothing has
         nothing to renew, and looks once a second where that costs next to nothing: it is there to stand in.
         """
         regular_s = self.limits.look_every_s
-        if self._newcomer or self._clock.monotonic() < self._expected_until:
-            return min(_LOOK_EAGERLY_S, regular_s)
+        if self._look_soon or self._clock.monotonic() < self._expected_until:
+            return min(_LOOK_EAGERLY_S * (1 + self._rng.random()), regular_s)
         idle = not self.tenures and self._rows_seen <= _ROWS_WATCHED_IDLY
         return min(_LOOK_IDLY_S, regular_s) if idle else regular_s
 
@@ -186,16 +186,15 @@ class LeaseKeeper:
             rng=self._rng,
         )
         self.plan, self._rows_seen = plan, len(rows)
-        self._newcomer = not self.tenures and bool(plan.take)
+        first = not self.tenures and bool(plan.take)
         self._note_foreign(rows, plan)
         pending = any(row.heir == self.worker_id and row.shard_id not in self.tenures for row in rows.values())
         if plan.claim or not pending:
             self._expected_until = -math.inf
-        await asyncio.gather(
-            *(self._take(take) for take in plan.take),
-            *(self._claim(lease) for lease in plan.claim),
-            *(self._disown(lease) for lease in plan.release),
-        )
+        taken = await asyncio.gather(*(self._take(take) for take in plan.take))
+        await asyncio.gather(*(self._claim(lease) for lease in plan.claim))
+        await asyncio.gather(*(self._disown(lease) for lease in plan.release))
+        self._look_soon = first or not all(taken)
         for shard_id in stages:
             self._created_at.pop(shard_id, None)
         self._emit(self._fleet(rows, stages, plan))

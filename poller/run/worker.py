@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -39,8 +40,8 @@ class Pace:
     discovery_s: float
     children_first_s: float = 0.25
     successor_s: float = 5.0
-    bootstrap_s: float = 0.5
-    seek_s: float = 4.5
+    bootstrap_s: float = 1.0
+    seek_s: float = 4.7
     drain_s: float = 4.0
     farewell_s: float = 2.5
     leave_s: float = 9.0
@@ -54,6 +55,10 @@ _DESCRIBE_OTHERS_PER_S = 3.0
 # How often a worker that has finished a shard asks for its children by itself, ever later, before it leaves that to the
 # worker that lists for all: two minutes in all.
 _CHILDREN_TRIES = 10
+# In a fleet the questions for the children of shards that end at the same moment are spread over this time at most.
+_CHILDREN_SPREAD_S = 2.0
+# Shards of one worker that end within this time are part of a roll-over of many.
+_ROLL_OVER_S = 5.0
 _LOOK_WHILE_LEAVING_S = 0.5
 # The first requests of a worker's shards are spread over this much time a shard, up to the longest pause between polls.
 _SPREAD_A_SHARD_S = 0.01
@@ -100,7 +105,7 @@ class Worker:
         self._look_lock = asyncio.Lock()
         self._children_missing = False
         self._childless: dict[str, int] = {}
-        self._ending = 0
+        self._ends: deque[float] = deque()
         self._must_list = False
         self._listed = False
         self._list_by = 0.0
@@ -243,11 +248,24 @@ class Worker:
             await self._wait(self._discover_now, wait_s)
 
     async def _bootstrap(self) -> None:
-        """An empty table is filled by one worker: by the one that made it, else by the first of all that wait."""
+        """An empty table is filled by one worker: by the first to write a row, on which all of them have their eyes.
+
+        The one that made the table need not wait for others.
+        """
         if not self._made_table:
             await self._clock.sleep(self._rng.random() * self._pace.bootstrap_s)
             await self.look()
-        self._must_list = self._must_list or not self._rows
+        if self._rows:
+            return
+        self.follower.set_describe_rate(_DESCRIBE_PER_S if self._made_table else _DESCRIBE_OTHERS_PER_S)
+        try:
+            lease = await self.follower.discovery.begin()
+        except AwsError:
+            lease = None  # listed as a whole, with all that is said of calls that fail
+        if lease is None or await self.keeper.take_one(lease) is not None:
+            self._must_list = True
+        else:
+            self._look_now.set()  # another was quicker
 
     async def discover(self) -> float:
         """One look at the stream, if it is for this worker to have one; how long until the next.
@@ -349,34 +367,39 @@ class Worker:
 
         Then SHARD_END. The children are mine at once, whatever the shares: nobody waits for a look at the table.
         """
-        self._ending += 1
-        try:
-            names = await self._children(tenure.shard_id)
-        finally:
-            self._ending -= 1
+        names = await self._children(tenure.shard_id)
         if names:
             await self.keeper.add_children(tenure, names)
         await self.keeper.checkpoint(tenure, SHARD_END)
         await self.keeper.release(tenure)
         self._emit(ShardFinished(stream=self.follower.stream.table, shard=tenure.shard_id, children=names))
         await self._inherit(names)
-        if not names and self.follower.stream.enabled:
+        if not names and self.follower.stream.enabled and not self._left_to_who_lists():
             self._childless[tenure.shard_id] = 0
             self._discover_now.set()
         self._look_now.set()
 
     async def _children(self, shard_id: str) -> tuple[str, ...]:
-        """The shard's children, asked for by name.
-
-        In a fleet whose shards roll over all at once, every worker asks for one of its own at a time, and takes what
-        the table shows of the others: who lists for all has the allowance of calls for it.
-        """
-        plan, rows = self.keeper.plan, self.follower.rows(self._rows.values())
+        """The shard's children, asked for by name; in a roll-over of many shards what the table shows of them."""
+        self._ends.append(self._clock.monotonic())
+        plan = self.keeper.plan
         if plan.peers:
-            await self._clock.sleep(self._rng.random() * min(_BACKOFF.max_s, plan.workers / _DESCRIBE_PER_S))
-            if self._ending > 1 and not plan.lists:
-                return self.follower.known_children(shard_id, self.follower.rows(self._rows.values()))
+            await self._clock.sleep(self._rng.random() * min(_CHILDREN_SPREAD_S, plan.workers / _DESCRIBE_PER_S))
+        rows = self.follower.rows(self._rows.values())
+        if self._left_to_who_lists():
+            return self.follower.known_children(shard_id, rows)
         return await self.follower.children_of(shard_id, rows)
+
+    def _left_to_who_lists(self) -> bool:
+        """In a fleet whose shards roll over all at once, only who lists for all has the allowance of calls for it.
+
+        The others ask for as many as their part of the allowance lets them; of a large fleet, for one each.
+        """
+        plan, now = self.keeper.plan, self._clock.monotonic()
+        while self._ends and now - self._ends[0] > _ROLL_OVER_S:
+            self._ends.popleft()
+        part = int(_DESCRIBE_OTHERS_PER_S * _ROLL_OVER_S / max(1, plan.workers - 1))
+        return plan.peers and not plan.lists and len(self._ends) > max(1, part)
 
     async def _inherit(self, shard_ids: Iterable[str]) -> None:
         if not self._leaving:

@@ -1,4 +1,7 @@
-"""From environment and file to valid settings, or to one line that says which setting is wrong and what to write."""
+"""From environment and file to valid settings, or to one line that says which setting is wrong and what to write.
+
+Those of several applications in one process are put together in `several`.
+"""
 
 from __future__ import annotations
 
@@ -61,23 +64,34 @@ def load(environ: Mapping[str, str], config: Path | None, *, now: float | None =
     environment, file, name = read_environment(environ), _NO_FILE, ""
     if written := _config_file(environ, config):
         path, option = written
-        file, name = read_file(path, option), path.name
-    _refuse([*environment.faults, *file.faults])
+        name = path.name
+        file = read_file(path, option, name)
+    refuse([*environment.faults, *file.faults])
     known = dict(file.known) | _route_chosen(environment.known, file, name)
-    with_first_route = {setting.replace("route.", "route.0."): variable for setting, variable in variables().items()}
-    origins = Origins(known, name, file.lines, with_first_route)
-    try:
-        settings = Settings.with_origins(_nested(known, file.routes), origins)
-    except ValidationError as error:
-        raise InvalidSettings([_fault(origins, detail) for detail in error.errors(include_url=False)]) from None
-    _check_region(settings, environ.get("AWS_REGION"))
-    start_ms = settings.stream.start_position.timestamp_ms
-    if start_ms is not None and start_ms > (time.time() if now is None else now) * 1000:
-        raise settings.fault("stream.start_position", "is in the future; write LATEST for what happens from now on")
+    settings = validated(known, file, name)
+    check_with_world(settings, environ.get("AWS_REGION"), now)
     return settings
 
 
-def _check_region(settings: Settings, aws_region: str | None) -> None:
+def validated(known: Mapping[str, Origin], file: Source, name: str) -> Settings:
+    """The settings that these values make. `file` and `name`: the one they are from, for the rest. InvalidSettings."""
+    with_first_route = {setting.replace("route.", "route.0."): variable for setting, variable in variables().items()}
+    origins = Origins(known, name, file.lines, with_first_route)
+    try:
+        return Settings.with_origins(_nested(known, file.routes), origins)
+    except ValidationError as error:
+        raise InvalidSettings([_fault(origins, detail) for detail in error.errors(include_url=False)]) from None
+
+
+def check_with_world(settings: Settings, aws_region: str | None, now: float | None, *, several: bool = False) -> None:
+    """What region and clock have against the settings: ConfigurationError. `several`: a variable cannot be the mend."""
+    _check_region(settings, aws_region, several=several)
+    start_ms = settings.stream.start_position.timestamp_ms
+    if start_ms is not None and start_ms > (time.time() if now is None else now) * 1000:
+        raise settings.fault("stream.start_position", "is in the future; write LATEST for what happens from now on")
+
+
+def _check_region(settings: Settings, aws_region: str | None, *, several: bool) -> None:
     """An ARN and AWS_REGION that name two regions: one of them is not what its user thinks. A third word decides.
 
     AWS_DEFAULT_REGION and a profile's region are what their names say, and give way to the ARN.
@@ -85,7 +99,8 @@ def _check_region(settings: Settings, aws_region: str | None) -> None:
     region = settings.stream.arn_region
     if region is None or settings.stream.region or not aws_region or aws_region == region:
         return
-    mend = f"set AWS_REGION={region}, or POLLER_STREAM__REGION={region} to leave AWS_REGION as it is"
+    by_name = f'stream.region = "{region}"' if several else f"POLLER_STREAM__REGION={region}"
+    mend = f"set AWS_REGION={region}, or {by_name} to leave AWS_REGION as it is"
     raise settings.fault("stream.arn", f"the stream is in {region}, and AWS_REGION is {aws_region}; {mend}")
 
 
@@ -108,7 +123,7 @@ def _route_chosen(environment: Mapping[str, Origin], file: Source, name: str) ->
         which = (
             f"{name} has {file.routes} routes and a variable does not say which; set it in the [[route]] that is meant"
         )
-        _refuse([f"{origin.written}: {which}" for path, origin in environment.items() if path.startswith("route.")])
+        refuse([f"{origin.written}: {which}" for path, origin in environment.items() if path.startswith("route.")])
     return {path.replace("route.", "route.0."): origin for path, origin in environment.items()}
 
 
@@ -130,6 +145,7 @@ def _fault(origins: Origins, detail: ErrorDetails) -> str:
     return origins.fault(".".join(path), problem.replace("'", '"') if detail["type"] == "literal_error" else problem)
 
 
-def _refuse(faults: Sequence[str]) -> None:
+def refuse(faults: Sequence[str]) -> None:
+    """InvalidSettings, if there are any faults."""
     if faults:
         raise InvalidSettings(faults)

@@ -106,6 +106,11 @@ class Settings(BaseSettings):
         """The region to work in: as set, or the stream ARN's; None: the one that the AWS_* variables and files name."""
         return self.stream.region or self.stream.arn_region
 
+    @property
+    def file(self) -> str:
+        """The file they are from: its name, or, of several in one process, as their user named it; "" without one."""
+        return self._origins.file
+
     def origin(self, setting: str) -> Origin:
         """Where the value of a setting comes from. `setting`: its dotted path, `lease.duration` or `route.0.filter`."""
         return self._origins.of(setting)

@@ -102,8 +102,11 @@ def _unknown_variable(name: str) -> str:
 # --- file -------------------------------------------------------------------------------------------------------------
 
 
-def read_file(path: Path, written: str) -> Source:
-    """The TOML file. `written`: how its user named it. ConfigurationError: it cannot be read, or is no TOML."""
+def read_file(path: Path, written: str, name: str) -> Source:
+    """The TOML file. ConfigurationError: it cannot be read, or is no TOML.
+
+    `written`: how its user named it; `name`: what it is called where a setting is told of.
+    """
     try:
         text = path.read_text("utf-8")
         content = tomllib.loads(text)
@@ -121,7 +124,7 @@ def read_file(path: Path, written: str) -> Source:
     known: dict[str, Origin] = {}
     faults: list[str] = []
     for setting, value in _settings(content):
-        origin = Origin("file", key(setting), value, path.name, lines.get(setting))
+        origin = Origin("file", key(setting), value, name, lines.get(setting))
         if problem := _misplaced(key(setting)):
             faults.append(f"{_one_line(origin.name)} ({origin.place}): {problem}")
         known[setting] = origin

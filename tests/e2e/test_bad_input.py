@@ -267,6 +267,75 @@ def test_a_slip_in_the_settings_ends_with_2_and_one_line(slip: Slip, tmp_path: P
     assert result.exit_code == 2
 
 
+# --- in several files -------------------------------------------------------------------------------------------------
+
+ORDERS = '[stream]\ntable = "Orders"\n[[route]]\nqueue = "orders"\n'
+PAYMENTS = '[stream]\ntable = "Payments"\n[[route]]\nqueue = "payments"\n'
+ONE_OF_THEM = "there are 2 files, and a variable does not say for which of them; write"
+OVERWRITE = " and two applications with one overwrite each other's checkpoints; name another table"
+
+# The second file; the first is ORDERS.
+SEVERAL = [
+    Slip(
+        "variable for one of them",
+        f'POLLER_TABLE="Uploads": {ONE_OF_THEM} stream.table into the one that is meant',
+        {"POLLER_TABLE": "Uploads"},
+        PAYMENTS,
+    ),
+    Slip(
+        "variable for a route of one of them",
+        f'POLLER_ROUTE__BATCH_SIZE="5": {ONE_OF_THEM} route.batch_size into the one that is meant',
+        {"POLLER_ROUTE__BATCH_SIZE": "5"},
+        PAYMENTS,
+    ),
+    Slip(
+        "the same table twice",
+        'stream.table = "Orders" ({second}, line 2): {first} reads a table of this name already;'
+        " leave one out, or run it in another process",
+        {},
+        ORDERS,
+    ),
+    Slip(
+        "one lease table for two",
+        'lease.table = "Orders-leases" ({second}, line 6): Orders-leases is the lease table of {first},' + OVERWRITE,
+        {},
+        f'{PAYMENTS}[lease]\ntable = "Orders-leases"\n',
+    ),
+    Slip(
+        "two ports for one process",
+        "http.port = 9001 ({second}, line 6): {first}, line 6 says 9000, and there is only one for the whole process;"
+        " leave it out of one of the files, or set POLLER_HTTP_PORT",
+        {},
+        f"{PAYMENTS}[http]\nport = 9001\n",
+    ),
+    Slip(
+        "a fault in the second",
+        "polling.idle_maximum ({second}, line 6): no such setting; did you mean polling.idle_max?",
+        {},
+        f'{PAYMENTS}[polling]\nidle_maximum = "1s"\n',
+    ),
+    Slip(
+        "a filter in the second",
+        'route.filter = "{}}" ({second}, line 5): not JSON: Extra data: line 1 column 3 (char 2)',
+        {},
+        PAYMENTS + 'filter = "{}}"\n',
+    ),
+]
+
+
+@pytest.mark.usefixtures("_own_signals")
+@pytest.mark.parametrize("slip", SEVERAL, ids=str)
+def test_a_slip_in_one_of_several_files_ends_with_2_and_one_line_that_names_it(slip: Slip, tmp_path: Path) -> None:
+    first, second = tmp_path / "orders.toml", tmp_path / "payments.toml"
+    first.write_text(f"{ORDERS}[http]\nport = 9000\n", "utf-8")
+    second.write_text(slip.file, "utf-8")
+    result = CliRunner().invoke(commands, ["run", "--config", str(first), "--config", str(second)], env=slip.variables)
+
+    line = slip.line.replace("{first}", str(first)).replace("{second}", str(second))
+    assert result.stderr == f"poller: {line}\n"
+    assert result.exit_code == 2
+
+
 # --- in what the settings name ----------------------------------------------------------------------------------------
 
 NO_SUCH_QUEUE = "there is no such queue in us-east-1; make it, or mend the name"

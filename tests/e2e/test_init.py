@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -238,6 +239,19 @@ def test_a_server_that_does_not_answer_is_one_line_and_exit_code_1(emulated: Sit
         f"poller: DescribeTable on {emulated.table}-leases: no answer (EndpointConnectionError)"
     )
     assert ended.err.count("\n") == 1
+
+
+def test_of_several_files_it_makes_what_each_names(emulated: Site, tmp_path: Path) -> None:
+    files = {name: tmp_path / f"{name}.toml" for name in ("First", "Second")}
+    for name, path in files.items():
+        stream = f'[stream]\ntable = "{emulated.table}{name}"\n'
+        path.write_text(f'{stream}[[route]]\nqueue = "{emulated.queue}{name}"\n', "utf-8")
+    arguments = [argument for path in files.values() for argument in ("--config", str(path))]
+    ended = poller("init", *arguments, environment=emulated.environment)
+
+    assert (ended.code, ended.err) == (0, "")
+    assert sorted(emulated.tables()) == [f"{emulated.table}{name}-leases" for name in files]
+    assert sorted(emulated.queues()) == [f"{emulated.queue}{name}" for name in files]
 
 
 def test_its_help_has_an_example() -> None:

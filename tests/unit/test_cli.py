@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from poller import cli
 from poller.errors import AwsError, ConfigurationError, PollerError
 
-Main = Callable[[Path | None, Mapping[str, str]], int]
+Main = Callable[[Sequence[Path], Mapping[str, str]], int]
 
 
 def invoke(*arguments: str, **environ: str) -> Result:
@@ -51,7 +51,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Callable[[Main], None]:
 
 
 def raising(error: Exception) -> Main:
-    def main(config: Path | None, environ: Mapping[str, str]) -> int:
+    def main(configs: Sequence[Path], environ: Mapping[str, str]) -> int:
         raise error
 
     return main
@@ -83,11 +83,11 @@ def test_an_unknown_command_is_wrong_usage() -> None:
     assert "No such command 'rum'" in result.stderr
 
 
-def test_run_gives_the_daemon_its_file_and_the_environment(app: Callable[[Main], None]) -> None:
-    seen: list[tuple[Path | None, str]] = []
+def test_run_gives_the_daemon_its_files_and_the_environment(app: Callable[[Main], None]) -> None:
+    seen: list[tuple[list[str], str]] = []
 
-    def main(config: Path | None, environ: Mapping[str, str]) -> int:
-        seen.append((config, environ["POLLER_TABLE"]))
+    def main(configs: Sequence[Path], environ: Mapping[str, str]) -> int:
+        seen.append(([str(path) for path in configs], environ["POLLER_TABLE"]))
         return 0
 
     app(main)
@@ -95,7 +95,30 @@ def test_run_gives_the_daemon_its_file_and_the_environment(app: Callable[[Main],
     assert invoke("run", "--config", "a.toml", POLLER_TABLE="Orders").exit_code == 0
     assert invoke("run", POLLER_CONFIG="b.toml", POLLER_TABLE="Orders").exit_code == 0
     assert invoke("run", POLLER_TABLE="Orders").exit_code == 0
-    assert seen == [(Path("a.toml"), "Orders"), (Path("b.toml"), "Orders"), (None, "Orders")]
+    assert invoke("run", "--config", "a.toml", "--config", "b.toml", POLLER_TABLE="Orders").exit_code == 0
+    assert [files for files, _ in seen] == [["a.toml"], ["b.toml"], [], ["a.toml", "b.toml"]]
+    assert {table for _, table in seen} == {"Orders"}
+
+
+def test_the_variable_names_one_file_whatever_its_name(app: Callable[[Main], None]) -> None:
+    seen: list[Sequence[Path]] = []
+
+    def main(configs: Sequence[Path], environ: Mapping[str, str]) -> int:
+        seen.append(configs)
+        return 0
+
+    app(main)
+
+    assert invoke("run", POLLER_CONFIG="my a:b.toml").exit_code == 0
+    assert invoke("run", "--config", "c.toml", POLLER_CONFIG="b.toml").exit_code == 0
+    assert seen == [(Path("my a:b.toml"),), (Path("c.toml"),)]
+
+
+def test_a_command_for_one_application_refuses_several_files() -> None:
+    result = invoke("filter", "test", "--config", "a.toml", "--config", "b.toml", "--record", "-")
+
+    assert result.exit_code == 2
+    assert result.stderr.endswith("Error: --config: given 2 times; this command takes one file.\n")
 
 
 def test_run_ends_with_the_daemons_exit_code(app: Callable[[Main], None]) -> None:

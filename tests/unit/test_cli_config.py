@@ -114,3 +114,18 @@ def test_settings_that_cannot_be_used_are_one_line_and_exit_code_2() -> None:
 
 def test_its_help_has_an_example() -> None:
     assert "  POLLER_LEASE__DURATION=20s poller config show --config" in show("--help").output
+
+
+def test_of_several_files_each_has_a_block_and_what_is_of_all_of_them_comes_last(config: Path, tmp_path: Path) -> None:
+    other = tmp_path / "payments.toml"
+    other.write_text('[stream]\ntable = "Payments"\n[http]\nport = 0\n[[route]]\nqueue = "payments"\n', "utf-8")
+    files = ("--config", str(config), "--config", str(other))
+    lines = show(*files, AWS_REGION="eu-west-1").stdout.splitlines()
+    rows = json.loads(show(*files, "--json", AWS_REGION="eu-west-1").stdout)
+
+    headings = [line for line in lines if line.startswith("--- ")]
+    assert headings == [f"--- {config}: stream Orders", f"--- {other}: stream Payments", "--- for all of them"]
+    assert ["AWS_REGION", "eu-west-1", "environment"] in [line.split() for line in lines[lines.index(headings[2]) :]]
+    ports = [(row["stream"], row["value"], row["file"]) for row in rows if row["setting"] == "http.port"]
+    assert ports == [("Orders", "0", str(other)), ("Payments", "0", str(other))]
+    assert [row["stream"] for row in rows if row["setting"] == "AWS_REGION"] == [None]

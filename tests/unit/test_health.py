@@ -211,7 +211,7 @@ def test_it_is_not_ready_before_it_has_found_what_it_stands_on() -> None:
 
 
 def test_a_start_that_waits_says_for_what() -> None:
-    story = starting().tell(StartupWaiting(what="lease table", error="no answer", retry_in_s=1.0))
+    story = starting().tell(StartupWaiting(stream=STREAM, what="lease table", error="no answer", retry_in_s=1.0))
     assert story.only().text.endswith("It waits for the lease table: no answer.")
 
 

@@ -25,6 +25,7 @@ class Daemon(HTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.ready = True
+        self.reason: dict[str, object] = {**REASON}
         self.asked: list[str] = []
 
     @property
@@ -41,7 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
-        reasons = [] if self.server.ready else [REASON]
+        reasons = [] if self.server.ready else [self.server.reason]
         body = json.dumps({"ready": self.server.ready, "reasons": reasons}).encode()
         self.send_response(200 if self.server.ready or self.path == "/livez" else 503)
         self.send_header("Content-Length", str(len(body)))
@@ -81,6 +82,14 @@ def test_one_that_is_not_is_exit_code_1_with_its_reasons(daemon: Daemon) -> None
         f"not ready: {daemon.url} answers 503",
         "  queue of route default (since 2026-11-23T08:00:00.000Z, 7 s): It is down.",
     ]
+
+
+def test_of_several_streams_it_says_which_one_is_not(daemon: Daemon) -> None:
+    daemon.ready, daemon.reason = False, {"stream": "Orders", **REASON}
+    result = check("--url", daemon.url)
+    assert result.stdout.splitlines()[1] == (
+        "  stream Orders: queue of route default (since 2026-11-23T08:00:00.000Z, 7 s): It is down."
+    )
 
 
 def test_with_live_only_the_loop_has_to_turn(daemon: Daemon) -> None:
