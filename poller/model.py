@@ -123,8 +123,16 @@ class Lease:
 
     @property
     def heir(self) -> str | None:
-        """The worker that has claimed the lease, None while nobody has."""
-        return None if self.successor == SOUGHT else self.successor
+        """The worker of ours that has claimed the lease, None while nobody has.
+
+        Java keeps the attribute when it takes the lease, and knows nothing of it.
+        """
+        return None if self.foreign or self.successor == SOUGHT else self.successor
+
+    @property
+    def sought(self) -> bool:
+        """Its owner is leaving, and nobody has claimed the lease yet."""
+        return self.owner is not None and not self.foreign and self.successor == SOUGHT
 
     # What a successful write leaves behind. The table's adapter writes these, and a holder compares them with the row
     # after a lost answer: one definition for both.

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from poller.model import SOUGHT, Lease
+from poller.model import Lease
 
 T = TypeVar("T")
 
@@ -208,7 +208,7 @@ class _Fleet:
                 continue
             if row.foreign:
                 foreign.add(row.owner)
-            if row.successor is None:
+            if row.heir is None and not row.sought:
                 staying.add(row.owner)
         for shard_id in readable:
             self._sort_in(rows[shard_id], shard_id in held)
@@ -241,7 +241,7 @@ class _Fleet:
             self.mine.append(Take(lease, "returned"))
         elif silent > 1:
             (self.overdue if silent > 1 + _OVERDUE_DURATIONS else self.free).append(Take(lease, "expired"))
-        elif lease.successor == SOUGHT:
+        elif lease.sought:
             self.sought.append(lease)
         else:
             self.loads[heir or lease.owner] += 1

@@ -18,6 +18,8 @@ from poller.startup import disabled_fault, foreign_lease_table
 
 PART = "lease table"
 _OWNERS_SHOWN = 5
+# What KCL 3 keeps beside its lease table, in tables of their own: who leads, and how busy each worker is.
+_BESIDE = ("-CoordinatorState", "-WorkerMetricStats")
 
 
 async def lease_findings(settings: Settings, aws: Aws, clock: Clock, stream: Awaitable[StreamInfo]) -> list[Finding]:
@@ -36,6 +38,7 @@ async def lease_findings(settings: Settings, aws: Aws, clock: Clock, stream: Awa
     except PollerError as error:
         return [fault(PART, error)]
     findings = [ok(PART, f"{name}: {facts.status if facts else 'ACTIVE'}, key {KEY} (S)"), _held(rows)]
+    findings += await _kcl(settings, aws, rows)
     try:
         findings.append(_whose(settings, await stream, rows))
         findings += await _nothing_left(settings, stream, rows)
@@ -59,15 +62,47 @@ def _held(rows: Sequence[Lease]) -> Finding:
         return ok(PART, "no rows: nothing has been read with it yet")
     finished = sum(row.finished for row in rows)
     owners = Counter(row.owner for row in rows if row.owner and not row.finished)
-    shown = [f"{owner} ({count})" for owner, count in owners.most_common(_OWNERS_SHOWN)]
-    if len(owners) > _OWNERS_SHOWN:
-        shown.append(f"{len(owners) - _OWNERS_SHOWN} more")
     free = len(rows) - finished - owners.total()
     return ok(
         PART,
         f"{len(rows)} {'row' if len(rows) == 1 else 'rows'}: {finished} finished, {free} held by nobody,"
-        f" {owners.total()} held{' by ' if shown else ''}{', '.join(shown)}",
+        f" {owners.total()} held{' by ' if owners else ''}{_shown(owners)}",
     )
+
+
+def _shown(owners: Counter[str]) -> str:
+    """`a (2), b (1)`, and how many more there are."""
+    shown = [f"{owner} ({count})" for owner, count in owners.most_common(_OWNERS_SHOWN)]
+    if len(owners) > _OWNERS_SHOWN:
+        shown.append(f"{len(owners) - _OWNERS_SHOWN} more")
+    return ", ".join(shown)
+
+
+async def _kcl(settings: Settings, aws: Aws, rows: Sequence[Lease]) -> list[Finding]:
+    """What a KCL application has to do with the table: its workers on the rows, and what KCL 3 keeps beside it."""
+    findings = []
+    owners = Counter(row.owner for row in rows if row.foreign and row.owner and not row.finished)
+    if owners:
+        held = "1 lease is" if owners.total() == 1 else f"{owners.total()} leases are"
+        text = (
+            f"{held} held by {'a worker' if len(owners) == 1 else 'workers'} of a KCL application, {_shown(owners)};"
+            f" `poller run` takes only what they give back, or have not renewed for {settings.lease.duration_s:g} s:"
+            " keep lease.duration equal to the application's failoverTimeMillis"
+        )
+        findings.append(ok(PART, text))
+    if owners or any(row.stream_arn is None for row in rows):
+        names = [settings.lease_table + suffix for suffix in _BESIDE]
+        if there := [name for name in names if await _is_there(aws, name)]:
+            findings.append(ok(PART, f"KCL 3 has {' and '.join(there)} beside it; `poller` leaves them alone"))
+    return findings
+
+
+async def _is_there(aws: Aws, table: str) -> bool:
+    """No, too, where it must not be asked: nothing depends on the answer."""
+    try:
+        return await table_facts(aws, table) is not None
+    except PollerError:
+        return False
 
 
 def _whose(settings: Settings, stream: StreamInfo, rows: Sequence[Lease]) -> Finding:
@@ -76,7 +111,8 @@ def _whose(settings: Settings, stream: StreamInfo, rows: Sequence[Lease]) -> Fin
     pinned = {row.stream_arn for row in rows if row.stream_arn}
     unpinned = sum(row.stream_arn is None for row in rows)
     if unpinned:
-        return ok(PART, f"{unpinned} rows name no stream, as a KCL application leaves them; they are taken over")
+        named = "1 row names" if unpinned == 1 else f"{unpinned} rows name"
+        return ok(PART, f"{named} no stream, as a KCL application leaves them; taken over from the checkpoint on")
     earlier = sorted(arn for arn in pinned if arn < stream.arn)
     if earlier:
         return ok(PART, f"its rows are this table's, and {len(earlier)} of its earlier streams is among them")

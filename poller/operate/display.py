@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from poller.model import SOUGHT, Lease
+from poller.model import Lease
 from poller.operate import words
 from poller.operate.fleet import Fleet, OwnerSeen, ShardSeen, State
 from poller.operate.names import short_names
@@ -133,8 +133,8 @@ def _holder(lease: Lease) -> str:
     name = f"{lease.owner} (KCL)" if lease.foreign else lease.owner
     if lease.checkpoint_owner is not None:
         return f"{lease.checkpoint_owner} -> {name}"
-    if lease.successor is not None:
-        return f"{name} -> {'?' if lease.successor == SOUGHT else lease.successor}"
+    if lease.heir is not None or lease.sought:
+        return f"{name} -> {lease.heir or '?'}"
     return name
 
 

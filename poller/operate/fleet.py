@@ -89,7 +89,7 @@ def state_of(lease: Lease, rows: Mapping[str, Lease], owner: Life | None, durati
         return State.UNOWNED
     if owner.still_s > duration_s:
         return State.EXPIRED
-    if lease.successor is not None or lease.checkpoint_owner is not None:
+    if lease.heir is not None or lease.sought or lease.checkpoint_owner is not None:
         return State.HANDING_OVER
     return State.READING if owner.moved else State.HELD
 

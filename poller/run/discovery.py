@@ -102,6 +102,11 @@ class Discovery:
         self._emit(Discovered(stream=self.stream.table, shards=len(self.shards), created=created, seconds=seconds))
         return created
 
+    @property
+    def beginning(self) -> bool:
+        """Has this process filled an empty table's first row, and not listed the rest yet?"""
+        return self._beginning is not None
+
     async def begin(self) -> Lease | None:
         """On an empty table: makes the row of one shard that the first page shows; whoever makes it lists the rest.
 

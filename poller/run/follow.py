@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from poller.decide.lineage import Stage, Start, children_missing, stage, stream_finished, undecided
 from poller.decide.succession import current_arn, next_arn, rows_of, superseded, table_name_of, taken_up
-from poller.errors import NotFound
+from poller.errors import DataTrimmed, NotFound
 from poller.events import DataLost, Emit, StreamEnded, StreamReplaced, StreamSwitched
-from poller.model import TRIM_HORIZON, Lease, Shard, StreamInfo
+from poller.model import TRIM_HORIZON, Lease, Position, Shard, StreamInfo
 from poller.run.discovery import Discovery
 from poller.run.ports import Clock, LeaseTable, Limiter, StreamSource, Tables
 
 _NOT_FOUND_MAX = 3
+# How many rows are looked into in one look at the table: each costs two calls.
+_PLACED_A_LOOK = 50
 
 
 class Follower:
@@ -80,6 +82,36 @@ class Follower:
     @property
     def shards(self) -> Mapping[str, Shard]:
         return self.discovery.shards
+
+    def unplaced(self, rows: Iterable[Lease]) -> tuple[Lease, ...]:
+        """Unfinished rows that name no stream (Java's), and of which no listing of mine shows to which they belong."""
+        return tuple(
+            row for row in rows if row.stream_arn is None and not row.finished and row.shard_id not in self.shards
+        )
+
+    async def place(self, rows: Sequence[Lease]) -> None:
+        """Finds out to which of the table's streams rows belong that name none, and writes it on them.
+
+        A stream may have been replaced while a Java application stood still: what it left unread is in the old one. A
+        shard that no stream has any more is put down to the present one, whose reader then says that it is gone.
+        Raises AwsError or LeaseConflict: the rest is for the next look.
+        """
+        arns = [self.stream.arn]
+        if self._table is not None:
+            arns += sorted({*await self._tables.streams(self._table)} - {self.stream.arn}, reverse=True)
+        for row in rows[:_PLACED_A_LOOK]:
+            await self._lease_table.adopt(row, await self._arn_of(row.shard_id, arns) or self.stream.arn)
+
+    async def _arn_of(self, shard_id: str, arns: Sequence[str]) -> str | None:
+        for arn in arns:
+            try:
+                await self._open_source(arn).iterator(shard_id, Position(TRIM_HORIZON))
+            except DataTrimmed:
+                return arn
+            except NotFound:
+                continue
+            return arn
+        return None
 
     def begin(self, rows: Iterable[Lease]) -> None:
         """Before anything is read: a stream that an earlier run left unfinished comes before the table's newest."""

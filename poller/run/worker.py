@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 from poller.decide.retry import Backoff
 from poller.decide.trouble import Trouble
-from poller.errors import AwsError, DeadlinePassed, LeaseConflict, NotFound, PollerError
+from poller.errors import AwsError, DeadlinePassed, LeaseConflict, NotFound, PollerError, Throttled, Unavailable
 from poller.events import CheckpointFailed, DiscoveryFailed, Emit, ShardFinished, ShardStopped
 from poller.model import SHARD_END, Lease
 from poller.run.delivery import Delivery
@@ -59,7 +59,7 @@ _CHILDREN_TRIES = 10
 _CHILDREN_SPREAD_S = 2.0
 # Shards of one worker that end within this time are part of a roll-over of many.
 _ROLL_OVER_S = 5.0
-_LOOK_WHILE_LEAVING_S = 0.5
+_LOOK_AGAIN_S = 0.5
 # The first requests of a worker's shards are spread over this much time a shard, up to the longest pause between polls.
 _SPREAD_A_SHARD_S = 0.01
 
@@ -132,7 +132,7 @@ class Worker:
                 service += [group.create_task(delivery.run()) for delivery in self.deliveries]
                 await stop.wait()
                 began, self._leaving = self._clock.monotonic(), True
-                await self._bounded(_LOOK_WHILE_LEAVING_S, [self._calm()])
+                await self._bounded(_LOOK_AGAIN_S, [self._calm()])
                 for task in loops:
                     task.cancel()
                 clean = await self._leave(began, renewing)
@@ -165,6 +165,8 @@ class Worker:
                 if isinstance(error, NotFound):
                     await self._remake()
                 return min(1.0, self.keeper.limits.look_every_s)
+            if await self._placed():
+                return _LOOK_AGAIN_S  # what was found out stands in the rows now
             if not self._looked.is_set():
                 self.follower.begin(self._rows.values())
             rows = self.follower.rows(self._rows.values())
@@ -178,13 +180,27 @@ class Worker:
             self._looked.set()
             return self.keeper.look_every_s
 
+    async def _placed(self) -> bool:
+        """Are there rows that name no stream, and is something found out about them, or to be found out yet?"""
+        unplaced = self.follower.unplaced(self._rows.values())
+        try:
+            if unplaced:
+                await self.follower.place(unplaced)
+        except (Throttled, Unavailable, LeaseConflict):
+            pass  # asked again in a moment
+        except AwsError as error:
+            self._say_discovery_failed(error, self.keeper.look_every_s)
+            return False  # nothing will change that soon, and the other shards must be read
+        return bool(unplaced)
+
     def _see_to_discovery(self, rows: Mapping[str, Lease]) -> None:
         """Who lists the stream's shards, and what the rows leave open that only a listing tells."""
         plan = self.keeper.plan
         rest = max(1, plan.workers - 1)
         others_per_s = _DESCRIBE_OTHERS_PER_S / rest
         listing_per_s = _DESCRIBE_LISTING_PER_S if plan.peers else _DESCRIBE_PER_S
-        self.follower.set_describe_rate(listing_per_s if plan.lists else others_per_s)
+        if not self.follower.discovery.beginning:
+            self.follower.set_describe_rate(listing_per_s if plan.lists else others_per_s)
         missing, self._children_missing = self._children_missing, plan.lists and self.follower.children_missing(rows)
         listed, self._listed = self._listed, plan.lists
         if (self._children_missing and not missing) or (plan.lists and not listed):
@@ -257,7 +273,7 @@ class Worker:
             await self.look()
         if self._rows:
             return
-        self.follower.set_describe_rate(_DESCRIBE_PER_S if self._made_table else _DESCRIBE_OTHERS_PER_S)
+        self.follower.set_describe_rate(_DESCRIBE_OTHERS_PER_S)  # others may begin at the same moment
         try:
             lease = await self.follower.discovery.begin()
         except AwsError:
@@ -265,7 +281,7 @@ class Worker:
         if lease is None or await self.keeper.take_one(lease) is not None:
             self._must_list = True
         else:
-            self._look_now.set()  # another was quicker
+            await self.look()  # another was quicker, and lists for all
 
     async def discover(self) -> float:
         """One look at the stream, if it is for this worker to have one; how long until the next.
@@ -283,12 +299,7 @@ class Worker:
             await self.follower.clean_up(self._seen_rows())
         except AwsError as error:
             wait_s = _BACKOFF.wait_s(self._trouble.failures + 1, self._rng.random())
-            if self._trouble.failed(now):
-                self._emit(
-                    DiscoveryFailed(
-                        stream=self.follower.stream.table, code=error.code, error=str(error), retry_in_s=wait_s
-                    )
-                )
+            self._say_discovery_failed(error, wait_s)
         else:
             self._trouble.worked(now)
             self._must_list = False
@@ -296,6 +307,11 @@ class Worker:
             self._childless.clear()  # what there is of them has rows now; who lists sees that some are missing
         self._look_now.set()  # what a look that failed has listed before can be read all the same
         return min(wait_s, self._pace.discovery_s)
+
+    def _say_discovery_failed(self, error: AwsError, retry_in_s: float) -> None:
+        if self._trouble.failed(self._clock.monotonic()):
+            name = self.follower.stream.table
+            self._emit(DiscoveryFailed(stream=name, code=error.code, error=str(error), retry_in_s=retry_in_s))
 
     def _next_own_listing(self, now: float) -> float:
         return now + self._pace.discovery_s * max(1, self.keeper.plan.workers) * (1 + self._rng.random())
@@ -489,7 +505,7 @@ class Worker:
         """Reads on until others have claimed what is mine, and hands over each lease as it is claimed."""
         await asyncio.gather(*(self.keeper.seek_successor(tenure) for tenure in list(self.keeper.tenures.values())))
         while self.keeper.tenures and self._clock.monotonic() < until:
-            await self._clock.sleep(_LOOK_WHILE_LEAVING_S)
+            await self._clock.sleep(_LOOK_AGAIN_S)
             with suppress(AwsError, TimeoutError):  # asked again, or given back without a successor
                 async with asyncio.timeout(max(0.0, until - self._clock.monotonic())):
                     await self.keeper.look()

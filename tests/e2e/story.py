@@ -74,8 +74,16 @@ class Table:
 
     def replace_stream(self) -> None:
         """Disables the stream and enables it again: a new ARN."""
-        self.client.update_table(TableName=self.name, StreamSpecification={"StreamEnabled": False})
+        self.disable_stream()
         time.sleep(0.01)  # the label of a stream is its time, in milliseconds
+        self.enable_stream()
+
+    def disable_stream(self) -> None:
+        """Closes its shards; it stays readable."""
+        self.client.update_table(TableName=self.name, StreamSpecification={"StreamEnabled": False})
+
+    def enable_stream(self) -> None:
+        """A new stream, with an ARN of its own."""
         self.client.update_table(
             TableName=self.name, StreamSpecification={"StreamEnabled": True, "StreamViewType": "NEW_IMAGE"}
         )

@@ -259,7 +259,7 @@ async def test_a_right_that_is_missing_is_named_with_its_resource(site: Site) ->
 async def test_it_says_who_holds_how_many_leases(site: Site) -> None:
     arn = site.stream.arn
     for number, owner in enumerate(["a", "a", "b", None]):
-        site.lease(f"shard-{number}", owner=owner, stream_arn=arn)
+        site.lease(f"shard-{number}", owner=owner, poller_owner=owner, stream_arn=arn)
     site.lease("shard-9", checkpoint=SHARD_END, stream_arn=arn)
     ended = await site.check()
 
@@ -269,6 +269,42 @@ async def test_it_says_who_holds_how_many_leases(site: Site) -> None:
         "ok lease table: it belongs to this stream",
     ]
     assert "dynamodb:GetItem" in told(ended, "permissions")[0]
+
+
+async def test_it_says_what_a_kcl_application_holds_and_when_that_is_taken(site: Site) -> None:
+    for number, owner in enumerate(["host-a", "host-a", "host-b", None]):
+        site.lease(f"shard-{number}", owner=owner)
+    site.lease("shard-8", owner="host-a", checkpoint=SHARD_END)
+    site.lease("shard-9", owner="ours", poller_owner="ours", stream_arn=site.stream.arn)
+    for name in ("CoordinatorState", "WorkerMetricStats"):
+        site.world.table(f"{LEASES}-{name}", "key")
+    ended = await site.check(POLLER_LEASE__DURATION="20s")
+
+    assert ended.code == 0
+    assert told(ended, "lease table") == [
+        f"ok lease table: {LEASES}: ACTIVE, key leaseKey (S)",
+        "ok lease table: 6 rows: 1 finished, 1 held by nobody, 4 held by host-a (2), host-b (1), ours (1)",
+        (
+            "ok lease table: 3 leases are held by workers of a KCL application, host-a (2), host-b (1); `poller run`"
+            " takes only what they give back, or have not renewed for 20 s: keep lease.duration equal to the"
+            " application's failoverTimeMillis"
+        ),
+        (
+            f"ok lease table: KCL 3 has {LEASES}-CoordinatorState and {LEASES}-WorkerMetricStats beside it;"
+            " `poller` leaves them alone"
+        ),
+        ("ok lease table: 5 rows name no stream, as a KCL application leaves them; taken over from the checkpoint on"),
+    ]
+
+
+async def test_a_right_to_what_kcl_keeps_beside_the_table_is_not_needed(site: Site) -> None:
+    site.lease("shard-1", owner="host-a")
+    site.world.table(f"{LEASES}-CoordinatorState", "key")
+    site.world.faults.add(Fault.access_denied(operation="DescribeTable", table=f"{LEASES}-CoordinatorState"))
+    ended = await site.check()
+
+    assert ended.code == 0
+    assert "CoordinatorState" not in ended.out
 
 
 async def test_a_lease_table_of_another_stream_is_a_fault(site: Site) -> None:

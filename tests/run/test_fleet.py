@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from poller.events import (
+    DataLost,
     Discovered,
     ForeignOwnersGone,
     ForeignOwnersSeen,
@@ -395,6 +396,39 @@ def test_leases_that_java_takes_are_lost_at_once_and_the_others_are_read_on() ->
             await clock.sleep(5)
             assert fleet.loads() == {"w1": 3}
             assert [said.event.new_owner for said in fleet.said(LeaseLost)] == ["java"]
+
+    run(story)
+
+
+def test_what_java_left_unread_of_a_stream_that_was_replaced_is_read_before_the_new_one() -> None:
+    async def story(clock: VirtualClock) -> None:
+        async with Fleet.on(clock, shards=1, queue="jobs.fifo") as fleet:
+            (root,) = fleet.open_shards()
+            fleet.rig.uploads(5, "javas")
+            place = str(fleet.rig.stream.shards[root].last)
+            expected = fleet.rig.uploads(5, "old")
+            await clock.sleep(5)
+            fleet.rig.table.disable()
+            fleet.rig.table.enable(ViewType.NEW_IMAGE)
+            expected += fleet.rig.uploads(5, "new")
+            fleet.rig.leases.rows[root] = Lease(root, owner="java", counter=9, checkpoint=place)
+            fleet.start("w1", "w2")
+            await fleet.rig.until(lambda: len(fleet.rig.received()) == 10)
+            assert sorted(fleet.rig.received()[:5]) == sorted(expected[:5])
+            assert sorted(fleet.rig.received()[5:]) == sorted(expected[5:])
+
+    run(story)
+
+
+def test_what_java_left_unread_of_a_shard_that_is_gone_is_said_to_be_lost() -> None:
+    async def story(clock: VirtualClock) -> None:
+        async with Fleet.on(clock, shards=2) as fleet:
+            fleet.rig.leases.rows["shardId-gone"] = Lease("shardId-gone", counter=9, checkpoint="7")
+            fleet.start("w1")
+            expected = fleet.rig.uploads(5)
+            await clock.sleep(30)
+            assert sorted(fleet.rig.received()) == sorted(expected)
+            assert [said.event.reason for said in fleet.said(DataLost)] == ["shard_gone"]
 
     run(story)
 

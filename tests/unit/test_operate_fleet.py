@@ -116,6 +116,7 @@ def test_a_lease_that_nobody_holds_has_no_owner_whose_life_could_be_told() -> No
         ([ours("a", successor=SOUGHT)], State.HANDING_OVER),
         ([ours("a", successor="next")], State.HANDING_OVER),
         ([java("a", checkpoint_owner="old")], State.HANDING_OVER),
+        ([java("a", successor="kept from another owner")], State.HELD),
     ],
 )
 def test_one_look_shows_what_the_rows_themselves_say(rows: list[Lease], state: State) -> None:
