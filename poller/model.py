@@ -82,11 +82,13 @@ class ShardPage:
 class Lease:
     """One row of the lease table, in KCL's schema; `shard_id` is its `leaseKey`.
 
-    The last five are attributes of our own, which Java workers ignore and keep. `stream_arn`: the stream that the row
+    The last six are attributes of our own, which Java workers ignore and keep. `stream_arn`: the stream that the row
     belongs to; `start_time_ms`: the instant before which a shard that was there at the first start is not wanted
     (start positions LATEST and a time); `checkpoint_time_ms`: when the checkpoint was last written; times in ms since
     the epoch. `poller_owner`: the owner, if it was one of ours that took the lease; `successor`: the worker to whom
-    its owner is to hand it over as soon as everything that was read is settled, or SOUGHT.
+    its owner is to hand it over as soon as everything that was read is settled, or SOUGHT. `seek_time_ms`: the instant
+    from which on the shard is read since a person has moved its checkpoint there, in place of `start_time_ms`, which
+    goes on saying what the first start meant for all other shards.
     """
 
     shard_id: str
@@ -102,6 +104,7 @@ class Lease:
     checkpoint_time_ms: int | None = None
     poller_owner: str | None = None
     successor: str | None = None
+    seek_time_ms: int | None = None
 
     @property
     def finished(self) -> bool:
@@ -158,6 +161,16 @@ class Lease:
         """`successor` stays: the lease is kept for whoever has claimed it, for a moment."""
         return replace(self, owner=None, poller_owner=None, counter=self.counter + 1)
 
+    def evicted(self) -> Lease:
+        """The lease is taken away from whoever holds it, and kept for nobody."""
+        return replace(self.released(), successor=None, checkpoint_owner=None)
+
+    def moved(self, checkpoint: str, seek_time_ms: int | None, time_ms: int) -> Lease:
+        """The same, and its place is another: a holder who does not know of it must not write his own over it."""
+        return replace(
+            self.evicted().checkpointed(checkpoint, time_ms), counter=self.counter + 1, seek_time_ms=seek_time_ms
+        )
+
     def promised(self, successor: str) -> Lease:
         """The successor's name is written under the owner's counter, which it leaves as it is."""
         return replace(self, successor=successor)
@@ -171,8 +184,8 @@ class Lease:
 class Position:
     """Where to read next in a shard: the arguments of `GetShardIterator`.
 
-    `kind` is one of TRIM_HORIZON, LATEST, AT_TIMESTAMP (with `timestamp_ms`) and AFTER_SEQUENCE_NUMBER (with
-    `sequence_number`).
+    `kind` is one of TRIM_HORIZON, LATEST, AT_TIMESTAMP (with `timestamp_ms`), AFTER_SEQUENCE_NUMBER and
+    AT_SEQUENCE_NUMBER (with `sequence_number`).
     """
 
     kind: str
@@ -182,6 +195,10 @@ class Position:
     @classmethod
     def after(cls, sequence_number: str) -> Position:
         return cls("AFTER_SEQUENCE_NUMBER", sequence_number=sequence_number)
+
+    @classmethod
+    def at(cls, sequence_number: str) -> Position:
+        return cls("AT_SEQUENCE_NUMBER", sequence_number=sequence_number)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ START_TIME: Final = "startTime"
 CHECKPOINT_TIME: Final = "checkpointTime"
 POLLER_OWNER: Final = "pollerOwner"
 SUCCESSOR: Final = "successor"
+SEEK_TIME: Final = "seekTime"
 
 
 class UnreadableRow(Exception):
@@ -60,7 +61,11 @@ def item_of(lease: Lease) -> Item:
         POLLER_OWNER: lease.poller_owner,
         SUCCESSOR: lease.successor,
     }
-    numbers = {START_TIME: lease.start_time_ms, CHECKPOINT_TIME: lease.checkpoint_time_ms}
+    numbers = {
+        START_TIME: lease.start_time_ms,
+        CHECKPOINT_TIME: lease.checkpoint_time_ms,
+        SEEK_TIME: lease.seek_time_ms,
+    }
     sets = {PARENTS: lease.parents, CHILDREN: lease.children}  # DynamoDB has no empty set
     item |= {name: {"S": text} for name, text in texts.items() if text is not None}
     item |= {name: number(value) for name, value in numbers.items() if value is not None}
@@ -93,6 +98,7 @@ def lease_of(item: Mapping[str, AttributeValueTypeDef]) -> Lease | None:
         checkpoint_time_ms=_number(item, CHECKPOINT_TIME),
         poller_owner=_text(item, POLLER_OWNER),
         successor=_text(item, SUCCESSOR),
+        seek_time_ms=_number(item, SEEK_TIME),
     )
 
 

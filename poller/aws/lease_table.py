@@ -28,7 +28,7 @@ _LOOK_EVERY_S: Final = 1.0
 
 
 class BotoLeaseTable:
-    """`poller.run.ports.LeaseTable`.
+    """`poller.run.ports.LeaseTable`, and `poller.operate.ports.Leases` for what people do to it.
 
     `report` gets one line about each row that cannot be read as a lease, once a row; such a row is passed over.
     """
@@ -317,6 +317,54 @@ class BotoLeaseTable:
                 name = item.get(row.KEY, {}).get("S", "?")
                 self._report(f"lease table {self._table}: the row {name} is no lease and is passed over: {error}")
             return None
+
+    # --- what people do to a row (`poller.operate.ports.Leases`) ---
+
+    async def evict(self, lease: Lease) -> Lease:
+        """Under the counter as well: a holder who has written since is alive, and that is for the caller to weigh."""
+        evicted = lease.evicted()
+        await self._update(
+            lease,
+            NEVER,
+            "SET leaseCounter = :next REMOVE leaseOwner, pollerOwner, successor, checkpointOwner",
+            "leaseCounter = :counter AND leaseOwner = :owner",
+            {
+                ":counter": row.number(lease.counter),
+                ":next": row.number(evicted.counter),
+                ":owner": {"S": _owner(lease)},
+            },
+        )
+        return evicted
+
+    async def move(self, lease: Lease, checkpoint: str, seek_time_ms: int | None, time_ms: int) -> Lease:
+        moved = lease.moved(checkpoint, seek_time_ms, time_ms)
+        removed = ["leaseOwner", "pollerOwner", "successor", "checkpointOwner", *row.PENDING]
+        condition = "leaseCounter = :counter AND checkpoint = :old"
+        values: dict[str, AttributeValueTypeDef] = {
+            ":counter": row.number(lease.counter),
+            ":next": row.number(moved.counter),
+            ":old": {"S": lease.checkpoint},
+            ":new": {"S": checkpoint},
+            ":time": row.number(time_ms),
+            ":zero": row.number(0),
+        }
+        seek = ""
+        if seek_time_ms is None:
+            removed.append(row.SEEK_TIME)
+        else:
+            seek, values[":seek"] = f", {row.SEEK_TIME} = :seek", row.number(seek_time_ms)
+        if lease.owner is not None:  # the beginning of a hand-off (KCL 3) changes the owner and not the counter
+            condition += " AND leaseOwner = :owner"
+            values[":owner"] = {"S": lease.owner}
+        await self._update(
+            lease,
+            NEVER,
+            "SET leaseCounter = :next, checkpoint = :new, checkpointSubSequenceNumber = :zero,"
+            f" ownerSwitchesSinceCheckpoint = :zero, checkpointTime = :time{seek} REMOVE {', '.join(removed)}",
+            condition,
+            values,
+        )
+        return moved
 
 
 def _raise_conflict(error: AwsError, lease: Lease) -> None:

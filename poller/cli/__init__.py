@@ -18,6 +18,7 @@ COMMANDS: Final = {
     "run": "poller.cli.run",
     "check": "poller.cli.check",
     "init": "poller.cli.init",
+    "leases": "poller.cli.leases",
     "config": "poller.cli.config",
     "filter": "poller.cli.filter",
     "healthcheck": "poller.cli.healthcheck",

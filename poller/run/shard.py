@@ -297,7 +297,9 @@ class ShardReader:
         """Records are gone that were never read. Never silently: it stops here, or goes on where there is something."""
         reading = self._reading
         self._iterator = None
-        if reason == "trimmed" and self._position.kind == TRIM_HORIZON and not self.tenure.lease.parents:
+        lease = self.tenure.lease
+        from_horizon = self._position.kind == TRIM_HORIZON and (not lease.parents or lease.seek_time_ms is not None)
+        if reason == "trimmed" and from_horizon:
             # The horizon moved on between iterator and read: "from the horizon" is all that was promised.
             return self._fail("GetRecords", "TrimmedDataAccessException", "the trim horizon moved on", quick=True)
         skip = reading.on_data_loss == "skip"
@@ -325,15 +327,16 @@ def begin(lease: Lease, *, fresh: bool) -> tuple[Position, float | None]:
 
     LATEST is only taken at its word by the process that has just written it (`fresh`). Whoever finds the row unread
     later reads from the horizon and passes over what is older than the first start, so that no restart skips
-    anything.
+    anything. A place to which a person has moved the lease comes before what the first start said.
     """
     if lease.checkpoint not in SENTINELS:
         return Position.after(lease.checkpoint), None
-    not_before_s = None if lease.start_time_ms is None else lease.start_time_ms / 1000 - START_TIME_SLACK_S
-    if lease.checkpoint == LATEST and (fresh or lease.start_time_ms is None):
+    since_ms = lease.start_time_ms if lease.seek_time_ms is None else lease.seek_time_ms
+    not_before_s = None if since_ms is None else since_ms / 1000 - START_TIME_SLACK_S
+    if lease.checkpoint == LATEST and (fresh or since_ms is None):
         return Position(LATEST), None
-    if lease.checkpoint == AT_TIMESTAMP and lease.start_time_ms is not None:
-        return Position(AT_TIMESTAMP, timestamp_ms=lease.start_time_ms), None
+    if lease.checkpoint == AT_TIMESTAMP and since_ms is not None:
+        return Position(AT_TIMESTAMP, timestamp_ms=since_ms), None
     return Position(TRIM_HORIZON), not_before_s
 
 

@@ -56,7 +56,8 @@ def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     return names
 
 
-def _start_position(value: object) -> Position:
+def read_start_position(value: object) -> Position:
+    """`TRIM_HORIZON`, `LATEST`, or a time with its zone. ValueError says what else was written."""
     if value in (TRIM_HORIZON, LATEST):
         return Position(str(value))
     try:
@@ -146,5 +147,7 @@ MessageAttributes = Annotated[
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 Rate = Annotated[float, BeforeValidator(_no_boolean), Field(gt=0, allow_inf_nan=False)]
-StartPosition = Annotated[Position, PlainValidator(_start_position), PlainSerializer(_write_position, return_type=str)]
+StartPosition = Annotated[
+    Position, PlainValidator(read_start_position), PlainSerializer(_write_position, return_type=str)
+]
 Patterns = Annotated[tuple[str | dict[str, Any], ...], BeforeValidator(_patterns)]

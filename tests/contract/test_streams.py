@@ -249,6 +249,19 @@ async def test_after_a_sequence_number_comes_the_next_record(table: Table) -> No
     assert [record["dynamodb"]["Keys"]["id"]["S"] for record in rest] == ["c"]
 
 
+async def test_at_a_sequence_number_comes_the_record_itself(table: Table) -> None:
+    _, source = await stream_of(table)
+    shard = await only_shard(source)
+    for key in ("a", "b", "c"):
+        await table.put(item(key))
+    records, _ = await read(source, await source.iterator(shard.shard_id, HORIZON))
+    number = records[1]["dynamodb"]["SequenceNumber"]
+
+    told, _ = await read(source, await source.iterator(shard.shard_id, Position.at(number)))
+
+    assert told == records[1:]
+
+
 async def test_a_closed_shards_records_come_out_and_then_its_end(full_table: Table) -> None:
     _, source = await stream_of(full_table)
     await full_table.put(item("a"))

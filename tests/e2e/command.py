@@ -32,6 +32,12 @@ class Ended:
         rows: list[dict[str, Any]] = json.loads(self.out)
         return rows
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """The one JSON object that `--json` printed, and nothing beside it."""
+        one: dict[str, Any] = json.loads(self.out)
+        return one
+
 
 def poller(*arguments: str, environment: Mapping[str, str]) -> Ended:
     """Runs it to its end. Nothing of this process's own settings reaches it but the path and what isolates boto3."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from poller.errors import DeadlinePassed, LeaseConflict
 from poller.model import Lease
@@ -12,7 +13,10 @@ from tests.memory.gates import Gate, open_gate
 
 
 class MemoryLeaseTable:
-    """`poller.run.ports.LeaseTable`. `rows` are the test's to read and to change."""
+    """`poller.run.ports.LeaseTable`, and `poller.operate.ports.Leases` for what people do to it.
+
+    `rows` are the test's to read and to change.
+    """
 
     def __init__(self, clock: Clock) -> None:
         self.rows: dict[str, Lease] = {}
@@ -77,6 +81,16 @@ class MemoryLeaseTable:
         self._row(lease.shard_id, counter=lease.counter)
         del self.rows[lease.shard_id]
         await self.after("DeleteItem", lease.shard_id)
+
+    async def evict(self, lease: Lease) -> Lease:
+        return await self._update(lease.evicted(), keeps_successor=False, counter=lease.counter, owner=_owner(lease))
+
+    async def move(self, lease: Lease, checkpoint: str, seek_time_ms: int | None, time_ms: int) -> Lease:
+        after = lease.moved(checkpoint, seek_time_ms, time_ms)
+        expected: dict[str, Any] = {"counter": lease.counter, "checkpoint": lease.checkpoint}
+        if lease.owner is not None:
+            expected["owner"] = lease.owner
+        return await self._update(after, keeps_successor=False, **expected)
 
     async def _update(
         self, after: Lease, not_after: float | None = None, *, keeps_successor: bool = True, **expected: object

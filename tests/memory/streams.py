@@ -214,10 +214,10 @@ class MemoryStream:
                 raise fault(InvalidRequest, "GetShardIterator", resource, "ValidationException")
             older = [entry for entry in shard.entries if entry.created_s * 1000 < position.timestamp_ms]
             return older[-1].sequence_number if older else shard.trimmed
-        after = int(position.sequence_number or 0)
-        if after <= shard.trimmed:  # the record itself is gone, though perhaps nothing after it
+        number = int(position.sequence_number or 0)
+        if number <= shard.trimmed:  # the record itself is gone, though perhaps nothing after it
             raise fault(DataTrimmed, "GetShardIterator", resource, "TrimmedDataAccessException")
-        return after
+        return number - 1 if position.kind == "AT_SEQUENCE_NUMBER" else number
 
     def _iterator(self, shard: MemoryShard, after: int) -> str:
         return f"{self.info.arn}|{shard.shard_id}|{after}|{self._clock.monotonic()!r}"
