@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -107,7 +108,8 @@ class Worker:
         self._childless: dict[str, int] = {}
         self._ends: deque[float] = deque()
         self._must_list = False
-        self._listed = False
+        self._lists = False
+        self._listed_at = -math.inf
         self._list_by = 0.0
         self._leaving = False
         self._handing_over: set[asyncio.Task[None]] = set()
@@ -202,8 +204,11 @@ class Worker:
         if not self.follower.discovery.beginning:
             self.follower.set_describe_rate(listing_per_s if plan.lists else others_per_s)
         missing, self._children_missing = self._children_missing, plan.lists and self.follower.children_missing(rows)
-        listed, self._listed = self._listed, plan.lists
-        if (self._children_missing and not missing) or (plan.lists and not listed):
+        listed_before, self._lists = self._lists, plan.lists
+        taken_on = (
+            plan.lists and not listed_before and self._clock.monotonic() - self._listed_at > self._pace.discovery_s / 2
+        )
+        if taken_on or (self._children_missing and not missing):
             self._discover_now.set()
         if self.follower.must_list(rows, self._rows.values()):
             self._list_myself()
@@ -253,6 +258,7 @@ class Worker:
         await self._looked.wait()
         if not self._rows:
             await self._bootstrap()
+        self._discover_now.clear()  # whatever has asked for it up to now
         in_vain = 0
         while True:
             wait_s = await self.discover()
@@ -293,7 +299,7 @@ class Worker:
         if not (self.keeper.plan.lists or self._must_list or (self._list_by and now >= self._list_by)):
             self._list_by = self._list_by or self._next_own_listing(now)
             return min(await self._ask_for_children(), max(0.0, self._list_by - now))
-        self._list_by = self._next_own_listing(now)
+        self._list_by, self._listed_at = self._next_own_listing(now), now
         try:
             await self.follower.discover(self._seen_rows)
             await self.follower.clean_up(self._seen_rows())
