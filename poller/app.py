@@ -6,6 +6,7 @@ import asyncio
 import gc
 import os
 import random
+import secrets
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -70,6 +71,9 @@ class Daemon:
         """`settings`: of each application. What is the process's own is the same in all of them."""
         self._settings = settings
         self._process = settings[0]
+        # Whoever is alive is told by this name in the lease rows, so that two processes must never bear the same one,
+        # though a user may give all copies of a container the same settings.
+        self._worker_id = f"{self._process.lease.worker_id}:{secrets.token_hex(4)}"
         self._clock = SystemClock()
         self._log = LogSink(self._process.log.level, self._process.log.format, _output())
         self._metrics = Metrics(per_shard=self._process.metrics.per_shard)
@@ -95,7 +99,10 @@ class Daemon:
         """
         emit = self._emit
         applications = [
-            Application(one, compile_filters(one), self._world, self._muster, self._stop) for one in self._settings
+            Application(
+                one, compile_filters(one), self._world, self._muster, stop=self._stop, worker_id=self._worker_id
+            )
+            for one in self._settings
         ]
         capture_libraries(self._log)
         loop = asyncio.get_running_loop()
@@ -105,7 +112,7 @@ class Daemon:
             self._metrics.register_stream(one.stream.table_name)
             for route in one.routes:
                 self._metrics.register_route(one.stream.table_name, route.name)
-        emit(DaemonStarting(version=__version__, worker_id=self._process.lease.worker_id))
+        emit(DaemonStarting(version=__version__, worker_id=self._worker_id))
         async with AsyncExitStack() as stack:
             await self._serve(stack)
             lag = asyncio.create_task(LagMeter(emit, self._clock.monotonic, self._clock.sleep).run())

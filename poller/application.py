@@ -70,16 +70,24 @@ class Muster:
 
 
 class Application:
-    """Finds what its settings name, and works until `stop` is set."""
+    """Finds what its settings name, and works until `stop` is set, as the worker of that name."""
 
     def __init__(
-        self, settings: Settings, filters: Sequence[Filter], world: World, muster: Muster, stop: asyncio.Event
+        self,
+        settings: Settings,
+        filters: Sequence[Filter],
+        world: World,
+        muster: Muster,
+        *,
+        stop: asyncio.Event,
+        worker_id: str,
     ) -> None:
         self._settings = settings
         self._filters = filters
         self._world = world
         self._muster = muster
         self._stop = stop
+        self._worker_id = worker_id
         self._stream: Final = settings.stream.table_name
 
     async def run(self) -> bool:
@@ -148,7 +156,7 @@ class Application:
         while True:
             began = clock.monotonic()
             try:
-                return await assemble(self._settings, found, self._world).run(self._stop)
+                return await assemble(self._settings, found, self._world, self._worker_id).run(self._stop)
             except Exception as error:  # noqa: BLE001 - whatever it is, the stream must be read on
                 failures = 1 if clock.monotonic() - began > _CALM_S else failures + 1
                 wait_s = _REBUILD.wait_s(failures, self._world.rng.random())

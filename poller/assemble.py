@@ -22,25 +22,23 @@ from poller.run.message import MessageBuilder
 from poller.run.ports import Limiter
 from poller.run.shard import Reading
 from poller.run.sift import Sifter
-from poller.run.worker import Pace, Worker
+from poller.run.worker import DESCRIBE_PER_S, Pace, Worker
 from poller.settings import Settings
 from poller.startup import Found, FoundRoute, World
 
 _READING = Backoff(first_s=0.1, max_s=5.0)
 _RETRYING = Backoff(first_s=0.2, max_s=60.0)
-# DescribeStream allows 10 calls a second for an account and region; other workers and people want some of them.
-_DESCRIBE_PER_S = 8.0
 
 
-def assemble(settings: Settings, found: Found, world: World) -> Worker:
-    """A worker from its parts. Nothing is started."""
+def assemble(settings: Settings, found: Found, world: World, worker_id: str) -> Worker:
+    """A worker from its parts. Nothing is started. `worker_id`: its name in the lease rows, which nobody else bears."""
     stream, clock, emit, rng = found.stream, world.clock, world.emit, world.rng
     name = stream.table
     buffer = Buffer(settings.polling.buffer_max_bytes, stream=name, clock=clock, emit=emit)
     keeper = LeaseKeeper(
         found.lease_table,
         LeaseLimits(settings.lease.duration_s, settings.lease.max_leases),
-        worker_id=settings.lease.worker_id,
+        worker_id=worker_id,
         stream=name,
         buffer=buffer,
         clock=clock,
@@ -80,6 +78,7 @@ def assemble(settings: Settings, found: Found, world: World) -> Worker:
         pace,
         shard_limiter=shard_limiter,
         remake_table=remake_table if settings.lease.create else None,
+        made_table=found.made_lease_table,
         clock=clock,
         emit=emit,
         rng=rng,
@@ -95,7 +94,7 @@ def _follower(settings: Settings, found: Found, keeper: LeaseKeeper, world: Worl
         tables=BotoTables(found.aws),
         open_source=lambda arn: BotoStreamSource(found.aws, arn, name),
         lease_table=found.lease_table,
-        describe_limiter=ThrottleLimiter("describe_stream", _DESCRIBE_PER_S, world.clock, world.emit),
+        describe_limiter=ThrottleLimiter("describe_stream", DESCRIBE_PER_S, world.clock, world.emit),
         on_created=keeper.note_created,
         clock=world.clock,
         emit=world.emit,

@@ -54,12 +54,16 @@ class FoundRoute:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Everything that the daemon stands on, found and checked; nothing but the lease table has been written."""
+    """Everything that the daemon stands on, found and checked; nothing but the lease table has been written.
+
+    `made_lease_table`: this process has made it just now.
+    """
 
     aws: Aws
     stream: StreamInfo
     lease_table: BotoLeaseTable
     routes: tuple[FoundRoute, ...]
+    made_lease_table: bool
 
 
 def compile_filters(settings: Settings) -> tuple[Filter, ...]:
@@ -234,7 +238,8 @@ class Startup:
             if other := foreign_lease_table(settings, stream, rows):
                 raise other
             await before_writing()
-        if await self._patiently("lease table", lambda: table.ensure(settings.lease.create, self._world.clock)):
+        made = await self._patiently("lease table", lambda: table.ensure(settings.lease.create, self._world.clock))
+        if made:
             self._world.emit(LeaseTableCreated(stream=stream.table, table=settings.lease_table))
         rows = await self._patiently("lease table", table.list)
         if other := foreign_lease_table(settings, stream, rows):
@@ -248,7 +253,7 @@ class Startup:
                 routes=tuple(route.name for route in settings.routes),
             )
         )
-        return Found(aws, stream, table, tuple(routes))
+        return Found(aws, stream, table, tuple(routes), made)
 
     async def _patiently(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         """Asks until there is an answer; refusals of the request itself will not change by asking again."""

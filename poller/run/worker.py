@@ -49,7 +49,7 @@ class Pace:
 
 # DescribeStream allows 10 calls a second for an account and region; other programs and people want some of them. The
 # worker that lists for all has the larger part, the others share the rest among them for the children of their shards.
-_DESCRIBE_PER_S = 8.0
+DESCRIBE_PER_S = 8.0
 _DESCRIBE_LISTING_PER_S = 5.0
 _DESCRIBE_OTHERS_PER_S = 3.0
 # How often a worker that has finished a shard asks for its children by itself, ever later, before it leaves that to the
@@ -198,7 +198,7 @@ class Worker:
         plan = self.keeper.plan
         rest = max(1, plan.workers - 1)
         others_per_s = _DESCRIBE_OTHERS_PER_S / rest
-        listing_per_s = _DESCRIBE_LISTING_PER_S if plan.peers else _DESCRIBE_PER_S
+        listing_per_s = _DESCRIBE_LISTING_PER_S if plan.peers else DESCRIBE_PER_S
         if not self.follower.discovery.beginning:
             self.follower.set_describe_rate(listing_per_s if plan.lists else others_per_s)
         missing, self._children_missing = self._children_missing, plan.lists and self.follower.children_missing(rows)
@@ -400,7 +400,7 @@ class Worker:
         self._ends.append(self._clock.monotonic())
         plan = self.keeper.plan
         if plan.peers:
-            await self._clock.sleep(self._rng.random() * min(_CHILDREN_SPREAD_S, plan.workers / _DESCRIBE_PER_S))
+            await self._clock.sleep(self._rng.random() * min(_CHILDREN_SPREAD_S, plan.workers / DESCRIBE_PER_S))
         rows = self.follower.rows(self._rows.values())
         if self._left_to_who_lists():
             return self.follower.known_children(shard_id, rows)

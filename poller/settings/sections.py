@@ -29,7 +29,7 @@ from poller.settings.values import (
     TableName,
     Whole,
     WorkerId,
-    new_worker_id,
+    default_worker_id,
 )
 
 # arn:PARTITION:dynamodb:REGION:ACCOUNT:table/TABLE/stream/LABEL
@@ -121,7 +121,7 @@ class LeaseSettings(Section):
     create: bool = True
     duration_s: Annotated[float, Duration("1s", "1h")] = Field(default=10.0, alias="duration")
     max_leases: Annotated[Whole, Field(ge=1)] | None = None
-    worker_id: WorkerId = Field(default_factory=new_worker_id)
+    worker_id: WorkerId = Field(default_factory=default_worker_id)
     discovery_interval_s: Annotated[float, Duration("1s", "1h")] = Field(default=60.0, alias="discovery_interval")
 
 

@@ -17,7 +17,7 @@ from poller.settings.loading import InvalidSettings, check_with_world, load, ref
 from poller.settings.model import Settings
 from poller.settings.origins import Origin, masked
 from poller.settings.sources import Source, read_environment, read_file, variables
-from poller.settings.values import new_worker_id
+from poller.settings.values import default_worker_id
 
 _WORKER_ID: Final = "lease.worker_id"
 # Sections and settings that are the process's own.
@@ -87,7 +87,7 @@ def _each(environment: Source, files: Mapping[str, Source]) -> tuple[Settings, .
 
 def _shared(sources: Iterable[Source]) -> dict[str, Origin]:
     """What is the process's own: the word of the first source that has one on it, and a worker id in any case."""
-    said: dict[str, Origin] = {_WORKER_ID: Origin("default", _WORKER_ID, new_worker_id())}
+    said: dict[str, Origin] = {_WORKER_ID: Origin("default", _WORKER_ID, default_worker_id())}
     for source in reversed([*sources]):
         said |= {setting: source.known[setting] for setting in _process_settings() if setting in source.known}
     return said

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import socket
 from collections.abc import Iterable
 from datetime import UTC, datetime
@@ -108,9 +107,9 @@ def _patterns(value: object) -> object:
     return patterns
 
 
-def new_worker_id() -> str:
-    """Host, pid and a random part: two workers on one host, or one that comes back, are never taken for each other."""
-    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+def default_worker_id() -> str:
+    """Host and pid, by which people find the process; what tells it apart from all others is added by the daemon."""
+    return f"{socket.gethostname()}:{os.getpid()}"
 
 
 TableName = Annotated[

@@ -129,7 +129,7 @@ class Site:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 found = await startup.find(compile_filters(loaded))
-            yield assemble(loaded, found, surroundings)
+            yield assemble(loaded, found, surroundings, loaded.lease.worker_id)
         finally:
             startup.close()
 

@@ -62,7 +62,9 @@ class Process:
 
         surroundings = Surroundings(SystemClock(), emit, random.Random(7))
         tasks = [
-            asyncio.create_task(Application(one, compile_filters(one), surroundings, muster, self._stop).run())
+            asyncio.create_task(
+                Application(one, compile_filters(one), surroundings, muster, stop=self._stop, worker_id="me").run()
+            )
             for one in self._settings
         ]
         try:
@@ -108,10 +110,10 @@ async def test_a_defect_of_one_worker_begins_it_again_and_touches_no_other(
 ) -> None:
     built: list[str] = []
 
-    def once_defective(settings: Settings, found: Found, world: Surroundings) -> Worker | Defective:
+    def once_defective(settings: Settings, found: Found, world: Surroundings, worker_id: str) -> Worker | Defective:
         built.append(found.stream.table)
         first = found.stream.table == ILL and built.count(ILL) == 1
-        return Defective() if first else assemble(settings, found, world)
+        return Defective() if first else assemble(settings, found, world, worker_id)
 
     monkeypatch.setattr("poller.application.assemble", once_defective)
     process.upload(WELL, "a")

@@ -19,7 +19,7 @@ from tests.e2e.daemon import Daemon, wait_until
 from tests.e2e.story import CREDENTIALS, Mailbox, Table, dynamodb, most_within, sqs
 from tests.interop.kcl import KclWorker
 
-DURATION_S = 3
+DURATION_S = 4
 CHECKPOINT_INTERVAL_S = 0.2
 ITEMS = 7
 PAUSE_S = 0.02
@@ -49,8 +49,8 @@ class Scene:
             "POLLER_FILTER": "[]",  # every record
             "POLLER_LEASE_TABLE": self.application,
             "POLLER_LEASE__DURATION": f"{DURATION_S}s",
-            "POLLER_AWS__REQUEST_TIMEOUT": "900ms",  # three of them must fit into the lease's duration
-            "POLLER_AWS__CONNECT_TIMEOUT": "900ms",
+            "POLLER_AWS__REQUEST_TIMEOUT": "1200ms",  # three of them must fit into the lease's duration
+            "POLLER_AWS__CONNECT_TIMEOUT": "1200ms",
             "POLLER_CHECKPOINT__INTERVAL": f"{CHECKPOINT_INTERVAL_S}s",
             "POLLER_POLLING__IDLE_MAX": "250ms",
         }
