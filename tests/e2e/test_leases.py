@@ -551,11 +551,12 @@ def test_on_real_servers_a_living_worker_notices_goes_on_and_reads_again(
         assert leases("release", shard, "--force")["taken_from"] == seen["owner"]
         second = table.uploads(["c", "d"])
         until(second)
-        assert daemon.wait_for("lease_lost")[0]["reason"] == "taken"
+        daemon.wait_for("lease_taken", 2)
         moved = leases("set", shard, "--to", "TRIM_HORIZON", "--force", "--yes")
         assert moved["records"]["direction"] == "again"
         assert 8 <= moved["records"]["count"] <= 16  # as far as the last checkpoint, up to an interval ago
         until([*first, *second], times=2)
+        daemon.wait_for("lease_taken", 3)
         assert leases("set", shard, "--to", "LATEST", "--force", "--yes")["lease"]["checkpoint"] == AT_TIMESTAMP
         third = table.uploads(["e", "f"])
         until(third)
