@@ -13,16 +13,18 @@ from poller.decide.retry import Backoff, RetryLimits
 from poller.events import LeaseTableCreated
 from poller.model import QueueInfo, StreamInfo
 from poller.run.buffer import Buffer
+from poller.run.census import DESCRIBE_PER_S
 from poller.run.dead_letters import DeadLetters
 from poller.run.delivery import Delivery, RouteLimits
 from poller.run.follow import Follower
 from poller.run.leases import LeaseKeeper, LeaseLimits
 from poller.run.limiter import ThrottleLimiter
 from poller.run.message import MessageBuilder
+from poller.run.pace import Pace
 from poller.run.ports import Limiter
 from poller.run.shard import Reading
 from poller.run.sift import Sifter
-from poller.run.worker import DESCRIBE_PER_S, Pace, Worker
+from poller.run.worker import Worker
 from poller.settings import Settings
 from poller.startup import Found, FoundRoute, World
 
@@ -43,7 +45,6 @@ def assemble(settings: Settings, found: Found, world: World, worker_id: str) -> 
         buffer=buffer,
         clock=clock,
         emit=emit,
-        rng=rng,
     )
     deliveries = [_delivery(route, stream, keeper.table_failing, world) for route in found.routes]
     follower = _follower(settings, found, keeper, world)

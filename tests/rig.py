@@ -26,10 +26,11 @@ from poller.run.follow import Follower
 from poller.run.leases import LeaseKeeper, LeaseLimits
 from poller.run.limiter import ThrottleLimiter
 from poller.run.message import MessageBuilder
+from poller.run.pace import Pace
 from poller.run.ports import StreamSource
 from poller.run.shard import Reading
 from poller.run.sift import Sifter
-from poller.run.worker import Pace, Worker
+from poller.run.worker import Worker
 from tests.memory.gates import open_gate
 from tests.memory.lease_table import MemoryLeaseTable
 from tests.memory.queue import MemoryLetterStore, MemoryQueue
@@ -110,7 +111,6 @@ class Rig:
             buffer=buffer,
             clock=clock,
             emit=emit,
-            rng=rng,
         )
         follower = Follower(
             self.stream.info,

@@ -1,5 +1,4 @@
-"""The keeper of leases: looks at the table, takes and claims, renews, checkpoints and gives back, and says when a lease
-is over.
+"""The keeper of leases: holds, renews, checkpoints and gives back, and says when a lease is over.
 
 Every write to a row of mine goes through one place, which counts the holder's deadline from before the request was
 sent and finds out what became of a write whose answer was lost.
@@ -9,36 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import math
-import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any
 
-from poller.decide.balance import BalanceLimits, LeasePlan, Sightings, Take, plan_leases
-from poller.decide.lineage import Stage
-from poller.decide.trouble import Trouble
 from poller.errors import AwsError, DeadlinePassed, LeaseConflict
-from poller.events import (
-    CheckpointWritten,
-    Emit,
-    FleetSeen,
-    ForeignOwnersGone,
-    ForeignOwnersSeen,
-    LeaseClaimed,
-    LeaseLost,
-    LeaseOperation,
-    LeaseReleased,
-    LeaseTableFailing,
-    LeaseTableRecovered,
-    LeaseTaken,
-    SeenLease,
-)
-from poller.model import SOUGHT, Lease
+from poller.events import CheckpointWritten, Emit, LeaseLost, LeaseReleased
+from poller.model import Lease
 from poller.run.buffer import Buffer
 from poller.run.ports import Clock, LeaseTable
+from poller.run.table import Table
 from poller.run.tenure import Standing, Tenure
 
-T = TypeVar("T")
+# A worker that leaves, or that has too much, waits for the others to see it. Just under KCL's 15 looks a minute.
+_LOOK_AT_MOST_S = 4.2
+# How long after its row was made a shard may still be begun at LATEST by its word: "now" is still then.
+_FRESH_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,30 +55,17 @@ class LeaseLimits:
         return self.duration_s * 0.9
 
 
-# A worker that leaves, or that has too much, waits for the others to see it. Just under KCL's 15 looks a minute.
-_LOOK_AT_MOST_S = 4.2
-# And this often while a lease is on its way from one worker to another.
-_LOOK_EAGERLY_S = 0.5
-# A worker without any lease looks this often at a table of at most so many rows (some ten kB).
-_LOOK_IDLY_S = 1.0
-_ROWS_WATCHED_IDLY = 100
-# How many writes to the table are under way at once: enough for a thousand leases in a third of ten seconds.
-_WRITES_AT_ONCE = 16
-# How long after its row was made a shard may still be begun at LATEST by its word: "now" is still then.
-_FRESH_S = 1.0
-
-
 class LeaseKeeper:
     """The leases of one stream, as one worker holds them.
 
     `on_taken` and `on_over` tell the worker that a tenure began or ended; `on_over` is called for every end, wanted
-    or not. `on_claimed`: another worker is to have the lease, once what was read is settled. `spawn` begins a task in
-    the worker's group. `plan` is what followed from the last look.
+    or not. `spawn` begins a task in the worker's group. `each_renewed`: every lease is renewed by itself, as Java's
+    workers at the table expect it.
     """
 
     def __init__(
         self,
-        table: LeaseTable,
+        rows: LeaseTable,
         limits: LeaseLimits,
         *,
         worker_id: str,
@@ -101,228 +73,58 @@ class LeaseKeeper:
         buffer: Buffer,
         clock: Clock,
         emit: Emit,
-        rng: random.Random,
     ) -> None:
         self.limits = limits
         self.worker_id = worker_id
+        self.stream = stream
+        self.table = Table(rows, stream=stream, clock=clock, emit=emit)
         self.tenures: dict[str, Tenure] = {}
-        self._created_at: dict[str, float] = {}
+        self.standing = Standing(limits.own_s)
+        self.each_renewed = False
         self.on_taken: Callable[[Tenure], None] = lambda _: None
         self.on_over: Callable[[Tenure], None] = lambda _: None
-        self.on_claimed: Callable[[Tenure], None] = lambda _: None
         self.spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] = asyncio.create_task
-        self.plan = LeasePlan((), (), (), workers=1, foreign=False, peers=False, lists=False)
-        self._table = table
-        self._stream = stream
         self._buffer = buffer
         self._clock = clock
         self._emit = emit
-        self._rng = rng
-        self._sightings = Sightings()
-        self._standing = Standing(limits.own_s)
+        self._created_at: dict[str, float] = {}
         self._asked_at = -math.inf
         self._renewals: set[asyncio.Task[None]] = set()
         self._parting: set[str] = set()
-        self._expected_until = -math.inf
-        self._look_soon = False
-        self._rows_seen = 0
-        self._foreign_seen_at = -math.inf
-        self._foreign: frozenset[str] = frozenset()
         self._steadying = asyncio.Lock()
-        self._trouble = Trouble(quiet_failures=1)
-        self._writes = asyncio.Semaphore(_WRITES_AT_ONCE)
 
-    # --- looking and taking -------------------------------------------------------------------------------------------
+    # --- holding ------------------------------------------------------------------------------------------------------
 
-    async def look(self) -> dict[str, Lease]:
-        """A complete look at the table: every row by shard id. Tenures whose row names somebody else end here.
+    def hold(self, row: Lease, sent_at: float) -> Tenure | None:
+        """From now on the row is mine, by a write that was sent at that moment.
 
-        Raises AwsError: the table did not answer; nothing is concluded from that.
+        None: it is mine already, or the answer came too late; then a look shows a row of mine, and it is taken again.
         """
-        began = self._clock.monotonic()
-        rows = {row.shard_id: row for row in await self._call("list", self._table.list())}
-        self._sightings.look(rows.values(), began, self._clock.monotonic())
-        for shard_id, tenure in list(self.tenures.items()):
-            row = rows.get(shard_id)
-            # A look that began before the last write of mine may show what was there before it.
-            if row is None and tenure.written_at < began:
-                self.end(tenure, "deleted")
-            elif row is None or tenure.taken_at >= began:
-                continue
-            elif row.owner == self.worker_id:
-                self._note_claim(tenure, row)
-            elif row.counter >= tenure.lease.counter and tenure.written_at < began:
-                self.end(tenure, "taken", row.owner)
-        return rows
-
-    def _note_claim(self, tenure: Tenure, row: Lease) -> None:
-        if row.heir is not None and tenure.shard_id not in self._parting:
-            self._parting.add(tenure.shard_id)
-            tenure.lease = replace(tenure.lease, successor=row.successor)
-            self.on_claimed(tenure)
-
-    @property
-    def look_every_s(self) -> float:
-        """Until the next look: soon, while a lease that I have claimed is on its way to me.
-
-        And after a taking that others may have made, or have made, at the same moment. A worker that holds nothing has
-        nothing to renew, and looks once a second where that costs next to nothing: it is there to stand in.
-        """
-        regular_s = self.limits.look_every_s
-        if self._look_soon or self._clock.monotonic() < self._expected_until:
-            return min(_LOOK_EAGERLY_S * (1 + self._rng.random()), regular_s)
-        idle = not self.tenures and self._rows_seen <= _ROWS_WATCHED_IDLY
-        return min(_LOOK_IDLY_S, regular_s) if idle else regular_s
-
-    async def balance(self, rows: Mapping[str, Lease], stages: Mapping[str, Stage]) -> None:
-        """Takes and claims what is this worker's share of the rows. `stages` is of the stream's own rows."""
-        plan = plan_leases(
-            rows,
-            self._sightings,
-            BalanceLimits(self.limits.duration_s, self.limits.max_leases),
-            me=self.worker_id,
-            readable=[shard_id for shard_id, stage in stages.items() if stage is Stage.READY],
-            held=frozenset(self.tenures),
-            rng=self._rng,
-        )
-        self.plan, self._rows_seen = plan, len(rows)
-        first = not self.tenures and bool(plan.take)
-        self._note_foreign(rows, plan)
-        pending = any(row.heir == self.worker_id and row.shard_id not in self.tenures for row in rows.values())
-        if plan.claim or not pending:
-            self._expected_until = -math.inf
-        taken = await asyncio.gather(*(self._take(take) for take in plan.take))
-        await asyncio.gather(*(self._claim(lease) for lease in plan.claim))
-        await asyncio.gather(*(self._disown(lease) for lease in plan.release))
-        self._look_soon = first or not all(taken)
-        for shard_id in stages:
-            self._created_at.pop(shard_id, None)
-        self._emit(self._fleet(rows, stages, plan))
-
-    def _note_foreign(self, rows: Mapping[str, Lease], plan: LeasePlan) -> None:
-        """Java's workers at the table: from now on every lease is renewed by itself, as they expect it."""
-        now = self._clock.monotonic()
-        if plan.foreign:
-            self._foreign_seen_at = now
-            leases = [row for row in rows.values() if row.foreign and not row.finished]
-            owners = frozenset(row.owner for row in leases if row.owner is not None)
-            if not owners <= self._foreign:
-                names = tuple(sorted(owners))
-                self._emit(ForeignOwnersSeen(stream=self._stream, owners=names, leases=len(leases)))
-                self._foreign |= owners
-        elif self._foreign and not self._each_renewed(now):
-            self._foreign = frozenset()
-            self._emit(ForeignOwnersGone(stream=self._stream))
-
-    def _each_renewed(self, now: float) -> bool:
-        """Is every lease renewed by itself? Yes, for two durations after the last worker of Java's was seen."""
-        return now - self._foreign_seen_at <= 2 * self.limits.duration_s
-
-    def _fleet(self, rows: Mapping[str, Lease], stages: Mapping[str, Stage], plan: LeasePlan) -> FleetSeen:
-        seen = tuple(self._seen(rows[shard_id], stage) for shard_id, stage in stages.items())
-        shards = {"reading": 0, "waiting_for_parent": 0, "draining": 0, "unowned": 0, "finished": 0}
-        for row in seen:
-            shards["unowned" if row.state == "expired" else row.state] += 1
-        return FleetSeen(
-            stream=self._stream,
-            shards=shards,
-            held=len(self.tenures),
-            workers=plan.workers,
-            lists=plan.lists,
-            unrenewed_s=max(0.0, self._clock.monotonic() - self._standing.written_at) if self.tenures else 0.0,
-            rows=seen,
-        )
-
-    def _seen(self, row: Lease, stage: Stage) -> SeenLease:
-        tenure = self.tenures.get(row.shard_id)
-        if tenure is not None:
-            draining = tenure.frontier.ended or row.shard_id in self._parting
-            return SeenLease(tenure.lease, "draining" if draining else "reading")
-        if stage is not Stage.READY:
-            return SeenLease(row, stage.value)
-        if row.owner in (None, self.worker_id):
-            return SeenLease(row, "unowned")
-        return SeenLease(row, "expired" if self._sightings.expired(row, self.limits.duration_s) else "reading")
-
-    async def take_one(self, lease: Lease) -> Tenure | None:
-        """Takes a lease that is nobody's, whatever the shares; None if it was not to be had."""
-        return self.tenures.get(lease.shard_id) if await self._take(Take(lease, "unowned")) else None
-
-    async def inherit(self, shard_id: str) -> None:
-        """Takes the child of a shard that I have just finished, whatever the shares, so that nobody waits for a look.
-
-        Others may be quicker, and then it is theirs; where this worker has its maximum, it is left to them.
-        """
-        limit = self.limits.max_leases
-        if shard_id in self.tenures or (limit is not None and len(self.tenures) >= limit):
-            return
-        try:
-            row = await self._call("read", self._table.read(shard_id))
-        except AwsError:
-            return  # the next look finds it
-        if row is not None and row.owner is None and not row.finished:
-            await self._take(Take(row, "inherited"))
-
-    async def _take(self, take: Take) -> bool:
-        lease = take.lease
-        async with self._writes:
-            sent_at = self._clock.monotonic()
-            try:
-                row = await self._call("take", self._table.take(lease, self.worker_id))
-            except (LeaseConflict, AwsError):
-                # Another worker was quicker, or it may have taken effect: the next look shows whose the row is.
-                return False
-        if lease.shard_id in self.tenures:
-            return False
+        if row.shard_id in self.tenures or self._clock.monotonic() >= sent_at + self.limits.own_s:
+            return None
         self._lapse()  # a new lease must not bring back to life those that are over
-        fresh = sent_at - self._created_at.get(lease.shard_id, -math.inf) < _FRESH_S
-        tenure = Tenure(row, sent_at, self._standing, self._buffer, fresh=fresh)
-        if self._clock.monotonic() >= sent_at + self.limits.own_s:
-            return False  # the answer came too late: a look will show a row of mine, and it is taken again
-        self._standing.wrote(sent_at)
-        self.tenures[lease.shard_id] = tenure
-        self._emit(
-            LeaseTaken(
-                stream=self._stream,
-                shard=lease.shard_id,
-                reason=take.reason,
-                previous_owner=lease.owner,
-                checkpoint=row.checkpoint,
-            )
-        )
-        self.on_taken(tenure)
-        return True
-
-    async def _claim(self, lease: Lease) -> None:
-        """Asks a living owner for a lease. It will see it at its next look."""
-        async with self._writes:
-            try:
-                await self._call("promise", self._table.promise(lease, self.worker_id))
-            except (LeaseConflict, AwsError):
-                return  # somebody else has asked before, or the next look shows that it took effect
-        # Whatever the owner does, it is over by then: it hands over, or its leases lapse.
-        self._expected_until = self._clock.monotonic() + self.limits.duration_s + self.limits.look_every_s
-        self._emit(LeaseClaimed(stream=self._stream, shard=lease.shard_id, owner=lease.owner or ""))
-
-    async def _disown(self, lease: Lease) -> None:
-        """Gives back a row that bears my name and that I do not hold: a release, or a taking, had no answer."""
-        async with self._writes:
-            try:
-                await self._call("release", self._table.release(lease))
-            except (LeaseConflict, AwsError):
-                return  # the next look shows whether it is still there
-
-    async def seek_successor(self, tenure: Tenure) -> None:
-        """Tells the others that a lease of mine is to be had, while it is read on."""
-        async with self._writes:
-            try:
-                await self._call("promise", self._table.promise(tenure.lease, SOUGHT))
-            except (LeaseConflict, AwsError):
-                return  # claimed already; or it is given back without a successor
+        fresh = sent_at - self._created_at.get(row.shard_id, -math.inf) < _FRESH_S
+        tenure = Tenure(row, sent_at, self.standing, self._buffer, fresh=fresh)
+        self.standing.wrote(sent_at)
+        self.tenures[row.shard_id] = tenure
+        return tenure
 
     def note_created(self, shard_id: str) -> None:
         """This process has just made the shard's row: taken at the next opportunity, and soon, it is taken fresh."""
         self._created_at[shard_id] = self._clock.monotonic()
+
+    def forget_created(self, shard_ids: Iterable[str]) -> None:
+        """There was an opportunity to take them."""
+        for shard_id in shard_ids:
+            self._created_at.pop(shard_id, None)
+
+    def parting(self, shard_id: str) -> bool:
+        """Is the lease about to be given back?"""
+        return shard_id in self._parting
+
+    def part_with(self, tenures: Iterable[Tenure]) -> None:
+        """They are about to be given back, and count no more among those that keep this worker alive."""
+        self._parting |= {tenure.shard_id for tenure in tenures}
 
     # --- keeping ------------------------------------------------------------------------------------------------------
 
@@ -353,10 +155,10 @@ class LeaseKeeper:
     def _due(self, now: float) -> list[Tenure]:
         limits = self.limits
         free = [tenure for tenure in self.tenures.values() if not tenure.lock.locked()]
-        if self._each_renewed(now):
+        if self.each_renewed:
             overdue = [tenure for tenure in free if now - tenure.written_at >= limits.renew_every_s]
             return [tenure for tenure in overdue if now - tenure.asked_at >= limits.retry_every_s]
-        alive = now - self._standing.written_at < limits.renew_every_s
+        alive = now - self.standing.written_at < limits.renew_every_s
         if alive or now - self._asked_at < limits.retry_every_s or not free:
             return []
         return [min(free, key=lambda tenure: tenure.asked_at)]
@@ -364,7 +166,7 @@ class LeaseKeeper:
     async def _renew(self, tenure: Tenure) -> None:
         try:
             await self._write(
-                tenure, "renew", lambda row: row.renewed(), lambda row: self._table.renew(row, tenure.deadline)
+                tenure, "renew", lambda row: row.renewed(), lambda row: self.table.rows.renew(row, tenure.deadline)
             )
         except (AwsError, LeaseConflict, DeadlinePassed):
             return  # said and counted where it happened; the deadline decides what it means
@@ -379,12 +181,10 @@ class LeaseKeeper:
             tenure,
             "checkpoint",
             lambda row: row.checkpointed(checkpoint, time_ms),
-            lambda row: self._table.checkpoint(row, checkpoint, time_ms, tenure.deadline),
+            lambda row: self.table.rows.checkpoint(row, checkpoint, time_ms, tenure.deadline),
         )
         self._emit(
-            CheckpointWritten(
-                stream=self._stream, shard=tenure.shard_id, checkpoint=checkpoint, at_s=self._clock.wall()
-            )
+            CheckpointWritten(stream=self.stream, shard=tenure.shard_id, checkpoint=checkpoint, at_s=self._clock.wall())
         )
 
     async def add_children(self, tenure: Tenure, children: Sequence[str]) -> None:
@@ -394,7 +194,7 @@ class LeaseKeeper:
             tenure,
             "add_children",
             lambda row: row.with_children(names),
-            lambda row: self._table.add_children(row, names, tenure.deadline),
+            lambda row: self.table.rows.add_children(row, names, tenure.deadline),
         )
 
     async def pin(self, tenure: Tenure, stream_arn: str) -> None:
@@ -403,12 +203,8 @@ class LeaseKeeper:
             tenure,
             "adopt",
             lambda row: replace(row, stream_arn=stream_arn),
-            lambda row: self._table.adopt(row, stream_arn),
+            lambda row: self.table.rows.adopt(row, stream_arn),
         )
-
-    def part_with(self, tenures: Iterable[Tenure]) -> None:
-        """They are about to be given back, and count no more among those that keep this worker alive."""
-        self._parting |= {tenure.shard_id for tenure in tenures}
 
     async def release(self, tenure: Tenure) -> bool:
         """Gives the lease back; afterwards the tenure is over in any case. True: the table has heard of it."""
@@ -420,7 +216,7 @@ class LeaseKeeper:
             async with tenure.lock:
                 if self.tenures.get(tenure.shard_id) is not tenure:
                     return tenure.released
-                await self._call("release", self._table.release(tenure.lease))
+                await self.table.call("release", self.table.rows.release(tenure.lease))
         except LeaseConflict:
             self.end(tenure, "taken")
             return False
@@ -431,7 +227,7 @@ class LeaseKeeper:
         self._end(tenure)
         self._emit(
             LeaseReleased(
-                stream=self._stream,
+                stream=self.stream,
                 shard=tenure.shard_id,
                 checkpoint=tenure.lease.checkpoint,
                 successor=tenure.lease.heir,
@@ -452,18 +248,18 @@ class LeaseKeeper:
         if tenure.over:
             return
         self._end(tenure)
-        self._emit(LeaseLost(stream=self._stream, shard=tenure.shard_id, reason=reason, new_owner=new_owner))
+        self._emit(LeaseLost(stream=self.stream, shard=tenure.shard_id, reason=reason, new_owner=new_owner))
 
     def _end(self, tenure: Tenure) -> None:
         tenure.end()
         del self.tenures[tenure.shard_id]
         self._parting.discard(tenure.shard_id)
-        self._standing.dropped(self.tenures.values())
+        self.standing.dropped(self.tenures.values())
         self.on_over(tenure)
 
     def table_failing(self) -> bool:
         """Has the table failed to answer several times in a row? What is sent now may not be checkpointed in time."""
-        return self._trouble.failures > 1
+        return self.table.failing
 
     # --- writing ------------------------------------------------------------------------------------------------------
 
@@ -475,7 +271,7 @@ class LeaseKeeper:
         call: Callable[[Lease], Awaitable[Lease]],
     ) -> None:
         """One write to a row of mine. `expected` is what the row will be, `call` makes it so."""
-        async with tenure.lock, self._writes:
+        async with tenure.lock, self.table.writing:
             self._still_valid(tenure, f"{operation} could be sent")
             tenure.asked_at = self._clock.monotonic()
             try:
@@ -487,7 +283,7 @@ class LeaseKeeper:
                 row, sent_at = await self._write_once(tenure, operation, expected, call)
             # An answer that comes past the deadline does not undo it: others may have acted on it already.
             self._still_valid(tenure, f"{operation} was answered")
-            tenure.wrote(row, sent_at, alone=self._each_renewed(self._clock.monotonic()))
+            tenure.wrote(row, sent_at, alone=self.each_renewed)
 
     def _still_valid(self, tenure: Tenure, moment: str) -> None:
         if not tenure.valid(self._clock.monotonic()):
@@ -507,7 +303,7 @@ class LeaseKeeper:
         """
         sent_at = self._clock.monotonic()
         try:
-            return await self._call(operation, call(tenure.lease)), sent_at
+            return await self.table.call(operation, call(tenure.lease)), sent_at
         except LeaseConflict:
             row = await self._read_back(tenure, operation)
             if row == expected(tenure.lease):
@@ -524,40 +320,14 @@ class LeaseKeeper:
         Returns the row if it is mine and one step ahead, as one lost write leaves it; otherwise ends the tenure and
         raises LeaseConflict.
         """
-        row = await self._call("read", self._table.read(tenure.shard_id))
+        row = await self.table.call("read", self.table.rows.read(tenure.shard_id))
         if row is None:
             self.end(tenure, "deleted")
         elif row.owner != self.worker_id or row.checkpoint_owner is not None:
             self.end(tenure, "taken", row.owner)
         elif row.counter - tenure.lease.counter in (0, 1):
-            self._emit(LeaseOperation(stream=self._stream, operation=operation, result="landed"))
+            self.table.note(operation, "landed")
             return row
         else:
             self.end(tenure, "taken", row.owner)  # another process goes by my name
         raise LeaseConflict(f"{operation} of {tenure.shard_id}: the row is another worker's by now, or gone")
-
-    async def _call(self, operation: str, call: Awaitable[T]) -> T:
-        """One call to the table, counted, with the table's health drawn from it."""
-        try:
-            answer = await call
-        except LeaseConflict:
-            self._emit(LeaseOperation(stream=self._stream, operation=operation, result="conflict"))
-            self._table_answers()
-            raise
-        except AwsError as error:
-            self._emit(LeaseOperation(stream=self._stream, operation=operation, result="error"))
-            now = self._clock.monotonic()
-            if self._trouble.failed(now):
-                lasting_s = self._trouble.lasting_s(now)
-                self._emit(
-                    LeaseTableFailing(stream=self._stream, code=error.code, error=str(error), failing_s=lasting_s)
-                )
-            raise
-        self._emit(LeaseOperation(stream=self._stream, operation=operation, result="ok"))
-        self._table_answers()
-        return answer
-
-    def _table_answers(self) -> None:
-        over = self._trouble.worked(self._clock.monotonic())
-        if over is not None:
-            self._emit(LeaseTableRecovered(stream=self._stream, failing_s=over.lasted_s))

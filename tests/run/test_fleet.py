@@ -15,6 +15,7 @@ from poller.events import (
     LeaseLost,
     LeaseReleased,
     LeaseTaken,
+    PageRead,
     ShardFinished,
     ShardStarted,
     StreamSwitched,
@@ -158,16 +159,16 @@ def test_a_worker_cut_off_from_the_table_loses_its_shards_to_the_others_and_join
             await clock.sleep(30)
             expected = fleet.rig.uploads(20, "before")
             await clock.sleep(5)
-            table = fleet.workers["w1"].keeper._table
+            table = fleet.workers["w1"].keeper.table.rows
             cut = MemoryLeaseTable(clock)
             cut.rows, cut.before = fleet.rig.leases.rows, failing(no_answer)
-            fleet.workers["w1"].keeper._table = cut
+            fleet.workers["w1"].keeper.table.rows = cut
             await clock.sleep(DURATION_S)
             assert fleet.loads()["w1"] == 0
             expected += fleet.rig.uploads(20, "meanwhile")
             await clock.sleep(10)
             assert fleet.loads()["w2"] == 8
-            fleet.workers["w1"].keeper._table = table
+            fleet.workers["w1"].keeper.table.rows = table
             await clock.sleep(2 * DURATION_S)
             assert fleet.loads() == {"w1": 4, "w2": 4}
             await fleet.rig.until(lambda: sorted(fleet.rig.received()) == sorted(expected))
@@ -278,6 +279,24 @@ def test_a_replaced_stream_is_followed_by_the_whole_fleet_and_the_old_rows_go() 
             await clock.sleep(200)
             assert {said.worker for said in fleet.said(StreamSwitched)} == {"w1", "w2", "w3"}
             assert {row.stream_arn for row in fleet.rig.leases.rows.values()} == {fleet.rig.stream.info.arn}
+
+    run(story)
+
+
+@pytest.mark.parametrize("late_s", [n / 100 for n in range(0, 40, 2)])
+def test_a_worker_that_leaves_while_it_inherits_children_ends_and_leaves_no_lease_behind(late_s: float) -> None:
+    async def story(clock: VirtualClock) -> None:
+        async with Fleet.on(clock, shards=2) as fleet:
+            fleet.start("w1")
+            await clock.sleep(10)
+            for shard in fleet.open_shards():
+                fleet.rig.stream.shards.split(shard)
+            await fleet.rig.until(lambda: bool(fleet.said(PageRead, clock.monotonic() - 0.005)))
+            await clock.sleep(late_s)
+            async with asyncio.timeout(10):
+                await fleet.leave("w1")
+            await clock.sleep(5)
+            assert {row.owner for row in fleet.rig.leases.rows.values()} == {None}
 
     run(story)
 

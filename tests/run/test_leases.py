@@ -240,7 +240,7 @@ def test_a_stopped_worker_that_wakes_after_its_deadline_sends_and_checkpoints_no
             (row,) = rig.leases.rows.values()
             # As if the process had been stopped until now.
             tenure.written_at = clock.monotonic() - 9.0
-            worker.keeper._standing.dropped([tenure])
+            worker.keeper.standing.dropped([tenure])
             rig.leases.rows[row.shard_id] = replace(row, owner="worker-2", counter=row.counter + 7)
             rig.upload("item")
             await clock.sleep(8)
