@@ -82,6 +82,7 @@ class Departure:
         # Nothing is sent any more: what lapses now is given back all the same.
         stop_renewing()
         # A child that was being inherited as this began is mine by now, perhaps.
+        await bounded(_LOOK_AGAIN_S, [self._readers.inherited()])
         tenures += [tenure for tenure in self._keeper.tenures.values() if tenure not in tenures]
         released = await bounded(farewell_s, [self._give_back(tenure) for tenure in tenures])
         return drained and written and released

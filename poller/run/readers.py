@@ -76,6 +76,13 @@ class Readers:
         task.cancel()
         return reader
 
+    async def inherited(self) -> bool:
+        """Returns when no child of a finished shard is about to be taken any more."""
+        reading = {task for _, task in self._readers.values()}
+        if finishing := self._tasks - reading:
+            await asyncio.wait(finishing)
+        return True
+
     def close(self) -> None:
         """Ends all of them for good: a lease that is taken from now on is not read."""
         self._closed = True
