@@ -68,6 +68,7 @@ class Discovery:
         self._rng = rng
         self._on_created = on_created
         self._beginning: Start | None = None
+        self._first_row: dict[str, Lease] = {}
         self._listing = asyncio.Lock()
         self._listed_from = -math.inf
         self._served_at_s: float | None = None
@@ -78,7 +79,7 @@ class Discovery:
         self._trimmed: set[str] = set()
         self._hidden: dict[str, int] = {}
 
-    async def look(self, rows: Callable[[], Mapping[str, Lease]]) -> int:
+    async def look(self, rows: Callable[[], dict[str, Lease]]) -> int:
         """Lists the stream, then creates the rows that are missing; how many.
 
         `rows` gives the stream's rows as last seen, and is called after the listing, which tells which of them are the
@@ -94,8 +95,8 @@ class Discovery:
             raise
         except AwsError as error:
             failure = error
-        created = await self._create_missing(rows())
-        self._beginning = None
+        created = await self._create_missing(self._first_row | rows())
+        self._beginning, self._first_row = None, {}
         if failure is not None:
             raise failure
         seconds = self._clock.monotonic() - began
@@ -126,6 +127,7 @@ class Discovery:
             (lease,) = self._new_leases({shard.shard_id: shard}, {}, start)
             if await self._create(lease, asyncio.Semaphore(1)):
                 self._beginning = start
+            self._first_row = {lease.shard_id: lease}
             return lease
         return None
 
