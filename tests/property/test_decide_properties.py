@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from poller.decide.batch import BatchLimits, Lanes
 from poller.decide.frontier import Frontier, Ticket
-from poller.decide.lineage import Stage, Start, new_leases, stage, start_of, unexplained_parents
+from poller.decide.lineage import Stage, Start, new_leases, removable, stage, start_of, unexplained_parents
 from poller.model import LATEST, SHARD_END, TRIM_HORIZON, Lease, Shard
 
 # --- frontier ---------------------------------------------------------------------------------------------------------
@@ -107,11 +108,12 @@ class Tree:
     def __init__(self, rng: random.Random) -> None:
         self.rng = rng
         self.shards: dict[str, Shard] = {}
+        self.trimmed: dict[str, Shard] = {}
         for _ in range(rng.randint(1, 3)):
             self.grow(None)
 
     def grow(self, parent: str | None) -> None:
-        shard_id = f"s{len(self.shards):03}"
+        shard_id = f"s{len(self.shards) + len(self.trimmed):03}"
         self.shards[shard_id] = Shard(shard_id, parent)
 
     def roll(self) -> None:
@@ -120,6 +122,14 @@ class Tree:
         self.shards[shard.shard_id] = Shard(shard.shard_id, shard.parent_id, closed=True)
         for _ in range(self.rng.choice([1, 1, 2])):
             self.grow(shard.shard_id)
+
+    def trim(self, read: Collection[str]) -> str | None:
+        """The oldest root is gone, if it was read to its end; its id."""
+        roots = (shard for shard in self.shards.values() if shard.parent_id not in self.shards)
+        root = next((shard.shard_id for shard in roots if shard.closed and shard.shard_id in read), None)
+        if root is not None:
+            self.trimmed[root] = self.shards.pop(root)
+        return root
 
     def listing(self, hidden_share: float) -> dict[str, Shard]:
         """Some shards are left out; some that are closed look open still."""
@@ -131,7 +141,7 @@ class Tree:
         }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=1500, deadline=None)
 @given(seed=st.integers(0, 2**32), start=st.sampled_from([Start(TRIM_HORIZON), Start(LATEST, T0_MS)]))
 def test_every_shard_is_read_once_and_never_before_its_parent(seed: int, start: Start) -> None:
     """Listings hide shards and show closed ones as open; finished rows are cleaned up, as KCL does it."""
@@ -150,9 +160,11 @@ def test_every_shard_is_read_once_and_never_before_its_parent(seed: int, start: 
         for shard in listing.values():
             closed = shard.closed or (shard.shard_id in known and known[shard.shard_id].closed)
             known[shard.shard_id] = Shard(shard.shard_id, shard.parent_id, closed)
-        doubtful = unexplained_parents(known, rows)  # asked for by name, they turn out to be only hidden
+        # Asked for by name, they turn out to be only hidden, or trimmed.
+        doubtful = unexplained_parents(known, rows) - tree.trimmed.keys()
         certain = {shard.shard_id: shard for shard in known.values() if shard.parent_id not in doubtful}
-        for row in new_leases(certain, rows, start_of(rows.values(), wanted), stream_arn=ARN):
+        begun_at = start_of(rows.values(), wanted)
+        for row in new_leases(certain, rows, begun_at, stream_arn=ARN, trimmed=tree.trimmed):
             assert row.shard_id not in rows
             rows[row.shard_id] = row
         wanted = Start(TRIM_HORIZON, wanted.time_ms)  # LATEST is the instant of the first look
@@ -178,17 +190,28 @@ def test_every_shard_is_read_once_and_never_before_its_parent(seed: int, start: 
             if rows[shard_id].finished and children and all(moved) and rng.random() < 0.3:
                 del rows[shard_id]
 
+    def trim() -> None:
+        """What is trimmed leaves the listings, and later the table."""
+        gone = tree.trim(read)
+        if gone is not None:
+            known.pop(gone, None)
+        for lease in removable(rows, tree.shards):
+            if rng.random() < 0.5:
+                del rows[lease.shard_id]
+
     for _ in range(rng.randint(0, 12)):
         if rng.random() < 0.6:
             tree.roll()
         step(hidden_share=0.3)
+        if rng.random() < 0.3:
+            trim()
     for _ in range(100):
         step(hidden_share=0.0)
 
     assert len(read) == len(set(read)), "a shard was read twice"
     order = {shard_id: place for place, shard_id in enumerate(read)}
     for shard_id in read:
-        parent_id = tree.shards[shard_id].parent_id
+        parent_id = (tree.shards | tree.trimmed)[shard_id].parent_id
         if parent_id in order:
             assert order[parent_id] < order[shard_id], "a child was read before its parent"
     closed = {shard.shard_id for shard in tree.shards.values() if shard.closed}
