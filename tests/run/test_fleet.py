@@ -175,6 +175,23 @@ def test_a_worker_cut_off_from_the_table_loses_its_shards_to_the_others_and_join
     run(story)
 
 
+def test_a_frozen_worker_that_wakes_reads_nothing_before_it_has_taken_its_shards_again() -> None:
+    async def story(clock: VirtualClock) -> None:
+        async with Fleet.on(clock, shards=12) as fleet:
+            fleet.start("w1")
+            for number in range(20):
+                await clock.sleep(20 + number / 19)
+                clock.freeze(2 * DURATION_S)
+                woken_at = clock.monotonic()
+                await clock.sleep(10)
+                taken = fleet.said(LeaseTaken, woken_at)
+                reads = [at for at, operation in fleet.calls if operation == "GetRecords" and at >= woken_at]
+                assert len(taken) == 12
+                assert min(reads) >= taken[0].at
+
+    run(story)
+
+
 def test_what_is_not_settled_in_time_is_left_to_the_next_owner_and_not_lost() -> None:
     async def story(clock: VirtualClock) -> None:
         async with Fleet.on(clock, shards=4) as fleet:
