@@ -13,8 +13,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from tests.e2e.fleet import Incident, owner_key
-from tests.standin import Arrival, Call
+from tests.e2e.fleet import Incident, Writer, owner_key
+from tests.standin import Arrival, Call, Remote
 from tests.standin.items import Written
 
 # How long after its wake-up a worker's last request may reach its queue, on a machine that is busy.
@@ -101,6 +101,22 @@ def messages(arrivals: Iterable[Arrival], shard_of: dict[str, str]) -> list[Mess
             name = f"{image['analysisRequestId']['S']}/{image['revision']['N']}"
             found.append(Message(name, shard_of[name], arrival.access_key, arrival.monotonic_s))
     return found
+
+
+class Missing:
+    """What a queue has not heard of yet."""
+
+    def __init__(self, remote: Remote, queue: str, writer: Writer) -> None:
+        self.names = set(writer.expected)
+        self._remote, self._queue, self._writer = remote, queue, writer
+        self._taken = 0
+
+    def none(self) -> bool:
+        """Has it heard of everything by now?"""
+        arrivals = self._remote.arrived(self._queue, since=self._taken)
+        self._taken += len(arrivals)
+        self.names -= {message.name for message in messages(arrivals, self._writer.shard_of)}
+        return not self.names
 
 
 def in_order(arrived: Iterable[Message]) -> bool:

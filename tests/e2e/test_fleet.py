@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.e2e.daemon import wait_until
-from tests.e2e.evidence import WAKING_S, Holders, Stray, in_order, messages, most_sent_within, sent_twice
+from tests.e2e.evidence import WAKING_S, Holders, Missing, Stray, in_order, messages, most_sent_within, sent_twice
 from tests.e2e.fleet import LEASES, TABLE, Fleet, Writer
 from tests.standin import StandInProcess
 
@@ -25,6 +25,7 @@ POLL_S = 1.0
 # Batches that a worker's threads may have on their way when it is frozen, of both routes.
 BATCHES = 4
 PAUSE_S = (2.0, 6.0)
+QUEUES = ("every", "ordered.fifo")
 SETTINGS = {
     "POLLER_TABLE": TABLE,
     "POLLER_HTTP__ENABLED": "false",
@@ -58,10 +59,10 @@ def test_a_fleet_loses_nothing_and_never_reads_a_shard_twice_whatever_happens_to
     config = tmp_path / "poller.toml"
     config.write_text(CONFIG, encoding="utf-8")
     with StandInProcess("--calls-kept", "1000000") as remote:
-        for queue in ("every", "ordered.fifo", "dead"):
+        for queue in (*QUEUES, "dead"):
             remote.queue(queue)
         remote.keep_journal(LEASES)
-        writer = Writer.on(remote, SHARDS, rng, pause_s=0.1)
+        writer = Writer.on(remote, SHARDS, random.Random(seed), pause_s=0.1)
         fleet = Fleet(remote, {**SETTINGS, "POLLER_CONFIG": str(config)}, tmp_path)
         try:
             for _ in range(WORKERS):
@@ -71,7 +72,8 @@ def test_a_fleet_loses_nothing_and_never_reads_a_shard_twice_whatever_happens_to
             live_through_it(fleet, writer, rng)
             writer.stop()
             until_balanced(fleet, writer)
-            until_all_arrived(fleet, writer)
+            for queue in QUEUES:
+                until_arrived(queue, fleet, writer)
             rested_from = time.monotonic()
             time.sleep(2 * DURATION_S)
             rested_to = time.monotonic()
@@ -83,16 +85,18 @@ def test_a_fleet_loses_nothing_and_never_reads_a_shard_twice_whatever_happens_to
             reads = remote.calls("GetRecords", last=1_000_000)
             every = messages(remote.arrived("every"), writer.shard_of)
             ordered = messages(remote.arrived("ordered.fifo"), writer.shard_of)
+            dead_letters = remote.arrived("dead")
         finally:
             fleet.end()
 
     expected = set(writer.expected)
     assert {message.name for message in every} == expected
     assert Counter(message.name for message in ordered) == Counter(writer.expected)
+    assert dead_letters == []
     assert in_order(every)
     assert in_order(ordered)
     strays = holders.stray_reads(reads)
-    print(f"{len(reads)} reads, {len(strays)} stray; {len(every)} messages")
+    print(f"{len(reads)} reads, {len(every)} messages, {len(strays)} stray reads: {strays}")
     because, without = sent_twice(every, fleet.incidents)
     assert without == [], "sent twice though no worker was killed or frozen"
     for incident, count in because.items():
@@ -116,20 +120,10 @@ def until_balanced(fleet: Fleet, writer: Writer) -> None:
     wait_until(balanced, lambda: f"not balanced: {fleet.loads()}", at_most_s=120)
 
 
-def until_all_arrived(fleet: Fleet, writer: Writer) -> None:
-    """Waits until every queue has heard of everything."""
-    for queue in ("every", "ordered.fifo"):
-        missing = set(writer.expected)
-        taken = 0
-
-        def all_there(queue: str = queue, missing: set[str] = missing) -> bool:
-            nonlocal taken
-            arrivals = fleet.remote.arrived(queue, since=taken)
-            taken += len(arrivals)
-            missing -= {message.name for message in messages(arrivals, writer.shard_of)}
-            return not missing
-
-        wait_until(all_there, lambda missing=missing: f"lost: {sorted(missing)}", at_most_s=120)  # type: ignore[misc]
+def until_arrived(queue: str, fleet: Fleet, writer: Writer) -> None:
+    """Waits until the queue has heard of everything."""
+    missing = Missing(fleet.remote, queue, writer)
+    wait_until(missing.none, lambda: f"lost: {sorted(missing.names)}", at_most_s=120)
 
 
 def live_through_it(fleet: Fleet, writer: Writer, rng: random.Random) -> None:
@@ -137,9 +131,10 @@ def live_through_it(fleet: Fleet, writer: Writer, rng: random.Random) -> None:
     events = [name for name, count in EVENTS.items() for _ in range(count)]
     rng.shuffle(events)
     while events:
-        event = next(event for event in events if possible(event, fleet))
-        events.remove(event)
-        happen(event, fleet, writer, rng)
+        event = next((event for event in events if possible(event, fleet)), None)
+        if event is not None:
+            events.remove(event)
+            happen(event, fleet, writer, rng)
         time.sleep(rng.uniform(*PAUSE_S))
         writer.check()
         wake_up(fleet)
