@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import random
 import secrets
@@ -31,17 +30,12 @@ from poller.run.clock import SystemClock
 from poller.settings import Settings, load_all
 from poller.startup import World, compile_filters
 
-# A start makes some hundred thousand objects that stay, a page of a thousand records some thousand that go and are in
-# no cycle: looking through them as often as Python does by itself costs a fifth of a start (measured).
-_GC_THRESHOLDS = (50_000, 20, 20)
-
 
 def main(configs: Sequence[Path], environ: Mapping[str, str]) -> int:
     """Runs the daemon until a signal ends it; its exit code. Each file is an application; of none, the environment is.
 
     Raises ConfigurationError, before anything is written to AWS, for settings that cannot work.
     """
-    gc.set_threshold(*_GC_THRESHOLDS)
     settings = load_all(environ, configs)
     try:
         return uvloop.run(Daemon(settings).run())

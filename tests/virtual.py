@@ -46,6 +46,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._now_s
 
+    def freeze(self, seconds: float) -> None:
+        """Nothing runs for so long, as in a process that gets SIGSTOP and SIGCONT."""
+        self._advance(seconds)
+
     def _advance(self, seconds: float) -> None:
         # A timer is due when it is less than the clock's resolution away: land just behind it, never before.
         self._now_s += max(seconds, 1e-9)
@@ -54,7 +58,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 class VirtualClock:
     """`poller.run.ports.Clock` on a virtual loop; `wall_offset_s` is the test's to move."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: VirtualLoop) -> None:
         self._loop = loop
         self.wall_offset_s = 0.0
 
@@ -67,13 +71,18 @@ class VirtualClock:
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    def freeze(self, seconds: float) -> None:
+        """As `VirtualLoop.freeze`: the caller and everybody else find it later all at once."""
+        self._loop.freeze(seconds)
+
 
 def run(main: Callable[[VirtualClock], Coroutine[Any, Any, T]], *, at_most_s: float = 36_000.0) -> T:
     """Runs `main` to its end on a virtual loop. TimeoutError: it was not over after so many virtual seconds."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+    loop = VirtualLoop()
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
 
         async def bounded() -> T:
             async with asyncio.timeout(at_most_s):
-                return await main(VirtualClock(asyncio.get_running_loop()))
+                return await main(VirtualClock(loop))
 
         return runner.run(bounded())

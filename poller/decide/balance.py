@@ -7,6 +7,7 @@ workers, which know nothing of that, every lease lives by itself (KCL's rule).
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -76,6 +77,11 @@ class Sightings:
     def expired(self, lease: Lease, duration_s: float) -> bool:
         """Is its owner gone? False for a lease that has none."""
         return lease.owner is not None and self.silent_for_s(lease) > duration_s
+
+    def next_expiry(self, duration_s: float, *, now: float, me: str) -> float:
+        """When the next of the other owners is gone, should nothing of it move until then; infinity without others."""
+        expiries = (since + duration_s for owner, since in self._owners.items() if owner != me)
+        return min((expiry for expiry in expiries if expiry > now), default=math.inf)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,20 +122,28 @@ class ShardReader:
             page = await self._next_page()
         except AwsError as error:
             return self._failed(error)
-        if not self.tenure.valid(self._reading.clock.monotonic()):
+        if page is None or self._over():
             return self._reading.pacing.idle_max_s  # the keeper is about to end this tenure
         self._recovered()
         return self._take(page)
 
-    async def _next_page(self) -> Page:
+    def _over(self) -> bool:
+        return not self.tenure.valid(self._reading.clock.monotonic())
+
+    async def _next_page(self) -> Page | None:
+        """None: the lease was over before the request could be made, as in a process that was frozen meanwhile."""
         reading = self._reading
         await reading.buffer.room()
         while self.tenure.frontier.window >= _WINDOW_MAX:
             await reading.clock.sleep(reading.pacing.idle_max_s)
         if self._iterator is None:
+            if self._over():
+                return None
             self._iterator = await self._new_iterator()
         await self._limiter.acquire()
         async with reading.slots:
+            if self._over():
+                return None
             return await reading.source.records(self._iterator, reading.pacing.page_limit)
 
     async def _new_iterator(self) -> str:

@@ -27,6 +27,8 @@ from poller.run.tenure import Tenure
 
 # How often the table is looked at while a lease is on its way from one worker to another.
 _LOOK_EAGERLY_S = 0.5
+# How long after the moment at which an owner is gone the table is looked at.
+_JUST_AFTER_S = 0.02
 # A worker without any lease looks this often at a table of at most so many rows (some ten kB).
 _LOOK_IDLY_S = 1.0
 _ROWS_WATCHED_IDLY = 100
@@ -90,10 +92,13 @@ class Shares:
         """Until the next look: soon, while a lease that I have claimed is on its way to me.
 
         And after a taking that others may have made, or have made, at the same moment. A worker that holds nothing has
-        nothing to renew, and looks once a second where that costs next to nothing: it is there to stand in.
+        nothing to renew, and looks once a second where that costs next to nothing: it is there to stand in. The moment
+        at which a silent owner is gone is not left to the rhythm of looks; living ones are seen to move long before.
         """
-        regular_s = self._limits.look_every_s
-        if self._look_soon or self._clock.monotonic() < self._expected_until:
+        now = self._clock.monotonic()
+        expiry_s = self._sightings.next_expiry(self._limits.duration_s, now=now, me=self._worker_id) - now
+        regular_s = min(self._limits.look_every_s, expiry_s + _JUST_AFTER_S)
+        if self._look_soon or now < self._expected_until:
             return min(_LOOK_EAGERLY_S * (1 + self._rng.random()), regular_s)
         idle = not self._keeper.tenures and self._rows_seen <= _ROWS_WATCHED_IDLY
         return min(_LOOK_IDLY_S, regular_s) if idle else regular_s

@@ -617,7 +617,7 @@ class Place:
     def written(self, name: str) -> list[str]:
         """The operations by which a process with that access key has changed something."""
         calls = (call for operation in WRITES for call in self.remote.calls(operation))
-        return [call["operation"] for call in calls if call["access_key"] == name and call["outcome"] == "OK"]
+        return [call.operation for call in calls if call.access_key == name and call.outcome == "OK"]
 
 
 @pytest.fixture(scope="module")

@@ -126,7 +126,7 @@ class Pair:
 
     def outcomes(self, operation: str) -> list[str]:
         """What has become of the daemon's calls."""
-        return [call["outcome"] for call in self.remote.calls(operation) if call["access_key"] == self.name]
+        return [call.outcome for call in self.remote.calls(operation) if call.access_key == self.name]
 
     def written(self) -> list[str]:
         """The operations by which it has tried to change something."""

@@ -80,7 +80,7 @@ class Scene:
     def called(self, operation: str, outcome: str) -> bool:
         """Has a daemon of this scene's own access key made such a call?"""
         calls = self.remote.calls(operation)
-        return any((call["access_key"], call["outcome"]) == (self.name, outcome) for call in calls)
+        return any((call.access_key, call.outcome) == (self.name, outcome) for call in calls)
 
     def until_called(self, operation: str, outcome: str) -> None:
         wait_until(lambda: self.called(operation, outcome), lambda: f"no {outcome} of {operation}", PATIENCE_S)

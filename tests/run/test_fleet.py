@@ -27,7 +27,7 @@ from tests.rig import by_item
 from tests.virtual import VirtualClock, run
 
 DURATION_S = 10.0
-LOOK_S = 4.0
+LOOK_S = 4.2
 
 
 async def written_meanwhile(fleet: Fleet, seconds: float, name: str) -> list[str]:
@@ -115,15 +115,16 @@ def test_a_worker_without_a_lease_stands_in_within_two_seconds() -> None:
     run(story)
 
 
-def test_a_killed_workers_shards_are_read_on_after_the_duration_and_one_look() -> None:
+@pytest.mark.parametrize("moment_s", [0.0, 0.6, 1.2, 1.8, 2.4, 3.0, 3.6])
+def test_a_killed_workers_shards_are_read_on_after_the_duration_and_one_look(moment_s: float) -> None:
     async def story(clock: VirtualClock) -> None:
         async with Fleet.on(clock, shards=12) as fleet:
             fleet.start("w1", "w2", "w3")
-            await clock.sleep(40)
+            await clock.sleep(40 + moment_s)
             killed_at = clock.monotonic()
             await fleet.kill("w2")
             await clock.sleep(40)
-            assert fleet.silence(killed_at) < DURATION_S + LOOK_S + 1.0
+            assert fleet.silence(killed_at) < DURATION_S + LOOK_S + 0.5
             assert fleet.balanced()
             assert len(fleet.said(LeaseTaken, killed_at)) == 4
 
@@ -171,6 +172,23 @@ def test_a_worker_cut_off_from_the_table_loses_its_shards_to_the_others_and_join
             await clock.sleep(2 * DURATION_S)
             assert fleet.loads() == {"w1": 4, "w2": 4}
             await fleet.rig.until(lambda: sorted(fleet.rig.received()) == sorted(expected))
+
+    run(story)
+
+
+def test_a_frozen_worker_that_wakes_reads_nothing_before_it_has_taken_its_shards_again() -> None:
+    async def story(clock: VirtualClock) -> None:
+        async with Fleet.on(clock, shards=12) as fleet:
+            fleet.start("w1")
+            for number in range(20):
+                await clock.sleep(20 + number / 19)
+                clock.freeze(2 * DURATION_S)
+                woken_at = clock.monotonic()
+                await clock.sleep(10)
+                taken = fleet.said(LeaseTaken, woken_at)
+                reads = [at for at, operation in fleet.calls if operation == "GetRecords" and at >= woken_at]
+                assert len(taken) == 12
+                assert min(reads) >= taken[0].at
 
     run(story)
 

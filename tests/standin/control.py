@@ -178,6 +178,16 @@ def _rows(world: World, arguments: Arguments) -> Any:
     return table.items if table else {}
 
 
+def _keep_journal(world: World, arguments: Arguments) -> None:
+    world.keep_journal(arguments["table"])
+
+
+def _journal(world: World, arguments: Arguments) -> Any:
+    since = arguments.get("since", 0)
+    page = world.journals[arguments["table"]][since : since + arguments.get("limit", 10_000)]
+    return [dataclasses.asdict(written) for written in page]
+
+
 def _put_row(world: World, arguments: Arguments) -> None:
     table = world.table(arguments["table"])
     table.items[arguments["item"][table.key_attribute]["S"]] = arguments["item"]
@@ -252,6 +262,8 @@ _COMMANDS: Final[dict[str, Callable[[World, Arguments], Any]]] = {
     "accept": _accept,
     "arrived": _arrived,
     "rows": _rows,
+    "keep_journal": _keep_journal,
+    "journal": _journal,
     "put_row": _put_row,
     "delete_row": _delete_row,
     "delete_table": _delete_table,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from tests.standin.expressions import Expressions, Item
@@ -14,6 +15,19 @@ from tests.standin.wire import Answer, Operation, Params, ServiceError, Subject,
 
 if TYPE_CHECKING:
     from tests.standin.world import World
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A write that took effect: when (on the stand-in's monotonic clock), who made it, and the item as it left it.
+
+    `item` None: it deleted the item.
+    """
+
+    at_s: float
+    access_key: str
+    key: str
+    item: Item | None
 
 
 class Table:
@@ -120,18 +134,21 @@ def get_item(world: World, params: Params, access_key: str) -> Answer:
 
 
 def put_item(world: World, params: Params, access_key: str) -> Answer:
-    return _write(world, params, params["Item"], lambda expressions: lambda item: dict(params["Item"]))
+    return _write(world, params, access_key, params["Item"], lambda expressions: lambda item: dict(params["Item"]))
 
 
 def update_item(world: World, params: Params, access_key: str) -> Answer:
-    return _write(world, params, params["Key"], lambda expressions: expressions.update(params.get("UpdateExpression")))
+    update = params.get("UpdateExpression")
+    return _write(world, params, access_key, params["Key"], lambda expressions: expressions.update(update))
 
 
 def delete_item(world: World, params: Params, access_key: str) -> Answer:
-    return _write(world, params, params["Key"], lambda expressions: lambda item: {})
+    return _write(world, params, access_key, params["Key"], lambda expressions: lambda item: {})
 
 
-def _write(world: World, params: Params, keys: Item, parse: Callable[[Expressions], Callable[[Item], Item]]) -> Answer:
+def _write(
+    world: World, params: Params, access_key: str, keys: Item, parse: Callable[[Expressions], Callable[[Item], Item]]
+) -> Answer:
     """One conditional write: what `parse` makes of the item replaces it, an empty result deletes it."""
     table = _table(world, params)
     key = _key(table, keys)
@@ -152,6 +169,9 @@ def _write(world: World, params: Params, keys: Item, parse: Callable[[Expression
         raise invalid(f"Cannot update attribute {table.key_attribute}. This attribute is part of the key")
     else:
         table.items[key] = new
+    journal = world.journals.get(table.name)
+    if journal is not None:
+        journal.append(Written(world.clock.monotonic(), access_key, key, new or None))
     return json_answer(_returned(params.get("ReturnValues", "NONE"), old or {}, new))
 
 

@@ -29,7 +29,10 @@ class Outage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A message that the queue took. `at_s`: wall clock; `duplicate`: a FIFO queue has it already and dropped it."""
+    """A message that the queue took. `duplicate`: a FIFO queue has it already and dropped it.
+
+    `at_s` is on the wall clock, `monotonic_s` on the clock of `Call.at_s`.
+    """
 
     at_s: float
     message_id: str
@@ -39,6 +42,7 @@ class Arrival:
     attributes: MessageAttributes
     duplicate: bool
     access_key: str
+    monotonic_s: float
 
 
 @dataclass(slots=True)
@@ -183,6 +187,7 @@ class Queue:
             entry.attributes,
             known_id is not None,
             access_key,
+            now,
         )
         self.arrived.append(arrival)
         if known_id is None:

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from tests.standin.calls import Call
 from tests.standin.faults import Fault
+from tests.standin.items import Written
 from tests.standin.queues import Arrival
+from tests.standin.wire import Subject
 from tests.standin.world import environment
 
 _ROOT = Path(__file__).resolve().parents[2]
@@ -142,6 +145,17 @@ class Remote:
         rows: dict[str, dict[str, Any]] = self.do("rows", table=table)
         return rows
 
+    def keep_journal(self, table: str) -> None:
+        """From now on the writes to the table of that name are kept, which may be made later."""
+        self.do("keep_journal", table=table)
+
+    def journal(self, table: str, since: int = 0) -> list[Written]:
+        """The writes that took effect since `keep_journal`, from the `since`th on, in order."""
+        journal: list[Written] = []
+        while page := self.do("journal", table=table, since=since + len(journal)):
+            journal += [Written(**one) for one in page]
+        return journal
+
     def delete_row(self, table: str, key: str) -> None:
         self.do("delete_row", table=table, key=key)
 
@@ -163,10 +177,10 @@ class Remote:
     def drop_connections(self) -> None:
         self.do("drop_connections")
 
-    def calls(self, operation: str) -> Sequence[Mapping[str, Any]]:
-        """The last calls of an operation, oldest first, as dicts of `calls.Call`."""
-        calls: list[dict[str, Any]] = self.do("calls", operation=operation)
-        return calls
+    def calls(self, operation: str, last: int = 10_000) -> Sequence[Call]:
+        """The last calls of an operation, oldest first."""
+        calls: list[dict[str, Any]] = self.do("calls", operation=operation, last=last)
+        return [Call(**{**call, "subject": Subject(**call["subject"])}) for call in calls]
 
     def count(self, operation: str, outcome: str | None = None) -> int:
         outcomes: dict[str, int] = self.stats()["calls"].get(operation, {})

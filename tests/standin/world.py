@@ -13,7 +13,7 @@ from tests.standin.calls import Calls, Rates
 from tests.standin.clock import Clock
 from tests.standin.faults import Faults
 from tests.standin.httpd import HttpServer
-from tests.standin.items import Table
+from tests.standin.items import Table, Written
 from tests.standin.queues import Queue
 from tests.standin.streams import Stream, stream_label
 
@@ -31,6 +31,7 @@ class World:
     """`streams` by ARN, oldest first; `tables` and `queues` by name. `url` is the stand-in's address.
 
     `creating_describes`: a table that is created now says CREATING so many times. `rates` limits operations per second.
+    `journals`: the writes to the tables of these names, once `keep_journal` was called; they may be made later.
     `http` has switches for the answers' form (`chunked`, `close_after`) and `drop_connections()`.
     """
 
@@ -46,6 +47,7 @@ class World:
         self.tables: dict[str, Table] = {}
         self.queues: dict[str, Queue] = {}
         self.creating_describes = 0
+        self.journals: dict[str, list[Written]] = {}
         self.http: HttpServer
 
     def arn(self, service: str, resource: str) -> str:
@@ -91,6 +93,10 @@ class World:
     def table(self, name: str, key_attribute: str = "leaseKey") -> Table:
         """The table of that name, made if need be."""
         return self.tables.setdefault(name, Table(name, key_attribute))
+
+    def keep_journal(self, name: str) -> list[Written]:
+        """From now on every write to the table of that name, in order."""
+        return self.journals.setdefault(name, [])
 
     def queue(self, name: str, attributes: Mapping[str, str] | None = None) -> Queue:
         """The queue of that name, made if need be; FIFO if the name ends in `.fifo`."""

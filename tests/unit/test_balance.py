@@ -46,6 +46,17 @@ def claimed(plan_: LeasePlan) -> list[str]:
     return sorted(lease.shard_id for lease in plan_.claim)
 
 
+# --- who is gone ---
+
+
+def test_the_next_to_be_gone_is_the_other_owner_that_has_been_silent_for_longest() -> None:
+    silent, lively, own = ours("a", "silent"), ours("b", "lively"), ours("c", "me")
+    sightings = seen([silent, lively, own], 0.0, 4.0, moved=[silent, replace(lively, counter=2), own])
+    assert sightings.next_expiry(DURATION_S, now=4.0, me="me") == 10.0
+    assert sightings.next_expiry(DURATION_S, now=10.0, me="me") == 14.0  # the silent one is gone already
+    assert sightings.next_expiry(DURATION_S, now=14.0, me="me") == float("inf")
+
+
 # --- what is nobody's ---
 
 

@@ -367,11 +367,14 @@ def test_rows_faults_and_counters_are_within_reach_from_outside(
     aws = clients(remote.url, access_key="worker-1")
     remote.do("put_row", table="leases", item={"leaseKey": {"S": "k"}, "owner": {"S": "me"}})
     assert remote.rows("leases")["k"]["owner"] == {"S": "me"}
+    remote.keep_journal("leases")
+    aws.dynamodb.delete_item(TableName="leases", Key={"leaseKey": {"S": "j"}})
+    assert [(one.access_key, one.key, one.item) for one in remote.journal("leases")] == [("worker-1", "j", None)]
     remote.fault(Fault.throttle(operation="Scan", table="leases", times=1))
     with pytest.raises(ClientError):
         aws.dynamodb.scan(TableName="leases")
     assert aws.dynamodb.scan(TableName="leases")["Count"] == 1
-    assert [(call["access_key"], call["outcome"]) for call in remote.calls("Scan")] == [
+    assert [(call.access_key, call.outcome) for call in remote.calls("Scan")] == [
         ("worker-1", "ThrottlingException"),
         ("worker-1", "OK"),
     ]

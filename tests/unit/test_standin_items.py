@@ -257,3 +257,27 @@ async def test_the_log_of_calls_names_table_and_key(world: World, aws: Clients) 
     calls = world.calls.of("PutItem")
     assert {(call.subject.table, call.subject.key) for call in calls} == {(TABLE, "k")}
     assert [call.outcome for call in calls] == ["OK", "ConditionalCheckFailedException"]
+
+
+async def test_a_journal_tells_who_wrote_what_and_in_which_order(world: World, clients: Callable[..., Clients]) -> None:
+    journal = world.keep_journal(TABLE)
+    world.table(TABLE)
+    one, other = clients(world.url, access_key="one"), clients(world.url, access_key="other")
+    await put(one, {"leaseKey": {"S": "k"}})
+    await update(other, "SET leaseOwner = :o", values={":o": {"S": "other"}})
+    refused = other.dynamodb.update_item
+    with pytest.raises(ClientError):
+        await to_thread(
+            refused,
+            TableName=TABLE,
+            Key={"leaseKey": {"S": "k"}},
+            UpdateExpression="REMOVE leaseOwner",
+            ConditionExpression="attribute_not_exists(leaseKey)",
+        )
+    await to_thread(one.dynamodb.delete_item, TableName=TABLE, Key={"leaseKey": {"S": "k"}})
+    assert [(written.access_key, written.item) for written in journal] == [
+        ("one", {"leaseKey": {"S": "k"}}),
+        ("other", {"leaseKey": {"S": "k"}, "leaseOwner": {"S": "other"}}),
+        ("one", None),
+    ]
+    assert [written.at_s for written in journal] == sorted(written.at_s for written in journal)
