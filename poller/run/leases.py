@@ -149,7 +149,7 @@ class LeaseKeeper:
 
     def _lapse(self) -> None:
         now = self._clock.monotonic()
-        for tenure in [tenure for tenure in self.tenures.values() if not tenure.valid(now)]:
+        for tenure in [tenure for tenure in self.tenures.values() if now >= tenure.deadline]:
             self.end(tenure, "deadline")
 
     def _due(self, now: float) -> list[Tenure]:
@@ -182,6 +182,8 @@ class LeaseKeeper:
             "checkpoint",
             lambda row: row.checkpointed(checkpoint, time_ms),
             lambda row: self.table.rows.checkpoint(row, checkpoint, time_ms, tenure.deadline),
+            # One that has waited for the write of the shard's end must not take that back.
+            needless=lambda row: row.finished,
         )
         self._emit(
             CheckpointWritten(stream=self.stream, shard=tenure.shard_id, checkpoint=checkpoint, at_s=self._clock.wall())
@@ -216,6 +218,7 @@ class LeaseKeeper:
             async with tenure.lock:
                 if self.tenures.get(tenure.shard_id) is not tenure:
                     return tenure.released
+                tenure.closed = True  # from the moment on at which another worker may have it
                 await self.table.call("release", self.table.rows.release(tenure.lease))
         except LeaseConflict:
             self.end(tenure, "taken")
@@ -269,9 +272,15 @@ class LeaseKeeper:
         operation: str,
         expected: Callable[[Lease], Lease],
         call: Callable[[Lease], Awaitable[Lease]],
+        needless: Callable[[Lease], bool] = lambda _: False,
     ) -> None:
-        """One write to a row of mine. `expected` is what the row will be, `call` makes it so."""
+        """One write to a row of mine. `expected` is what the row will be, `call` makes it so.
+
+        Its turn may come late: `needless` tells, of the row as the writes before it have left it, whether to let it be.
+        """
         async with tenure.lock, self.table.writing:
+            if needless(tenure.lease):
+                return
             self._still_valid(tenure, f"{operation} could be sent")
             tenure.asked_at = self._clock.monotonic()
             try:
@@ -279,6 +288,8 @@ class LeaseKeeper:
             except LeaseConflict:
                 if tenure.over:
                     raise
+                if needless(tenure.lease):
+                    return
                 # An earlier write of mine had landed, not this one: it is made again on top of that.
                 row, sent_at = await self._write_once(tenure, operation, expected, call)
             # An answer that comes past the deadline does not undo it: others may have acted on it already.

@@ -52,6 +52,7 @@ class Shares:
         self._emit = emit
         self._rng = rng
         self._sightings = Sightings()
+        self._moving: set[str] = set()  # shards whose rows are being taken, or given back without being held
         self._expected_until = -math.inf
         self._look_soon = False
         self._rows_seen = 0
@@ -191,6 +192,17 @@ class Shares:
             await self._take(Take(row, "inherited"))
 
     async def _take(self, take: Take) -> bool:
+        """False: it was not to be had, or it is not known whether it was; the next look shows."""
+        shard_id = take.lease.shard_id
+        if shard_id in self._moving:
+            return False
+        self._moving.add(shard_id)
+        try:
+            return await self._take_it(take)
+        finally:
+            self._moving.discard(shard_id)
+
+    async def _take_it(self, take: Take) -> bool:
         lease = take.lease
         async with self._table.writing:
             sent_at = self._clock.monotonic()
@@ -227,11 +239,16 @@ class Shares:
 
     async def _disown(self, lease: Lease) -> None:
         """Gives back a row that bears my name and that I do not hold: a release, or a taking, had no answer."""
-        async with self._table.writing:
-            try:
+        if lease.shard_id in self._moving or lease.shard_id in self._keeper.tenures:
+            return  # its taking has no answer yet, or has had it since the look
+        self._moving.add(lease.shard_id)
+        try:
+            async with self._table.writing:
                 await self._table.call("release", self._table.rows.release(lease))
-            except (LeaseConflict, AwsError):
-                return  # the next look shows whether it is still there
+        except (LeaseConflict, AwsError):
+            return  # the next look shows whether it is still there
+        finally:
+            self._moving.discard(lease.shard_id)
 
     async def seek_successor(self, tenure: Tenure) -> None:
         """Tells the others that a lease of mine is to be had, while it is read on."""
