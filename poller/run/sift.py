@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Required, TypeAlias, TypedDict
@@ -25,6 +24,10 @@ EVENT_NAMES: Final = ("INSERT", "MODIFY", "REMOVE", UNKNOWN)
 Path: TypeAlias = tuple[str, ...]
 Fields: TypeAlias = dict[str, Any]
 _NotEmpty: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
+# A creation time beyond what a calendar holds is none: everything that reckons with it would stumble.
+_CREATED_S_MAX: Final = 253_402_300_799  # the end of the year 9999
+_IN_CALENDAR: Final = msgspec.Meta(ge=0, le=_CREATED_S_MAX)
+_Created: TypeAlias = Annotated[int, _IN_CALENDAR] | Annotated[float, _IN_CALENDAR]
 
 # What reading a record raises when it is not one, or is nested too deep to be one; anything else is a defect of ours.
 _UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
@@ -113,7 +116,9 @@ class Sifter:
         except _UNREADABLE as error:
             return _Sight("", "", None, everyone, _why(error))
         created_s = heart.get("ApproximateCreationDateTime") if isinstance(heart, dict) else None
-        if isinstance(created_s, bool | str) or not isinstance(created_s, int | float) or not math.isfinite(created_s):
+        if isinstance(created_s, bool) or not isinstance(created_s, int | float):
+            created_s = None
+        elif not 0 <= created_s <= _CREATED_S_MAX:
             created_s = None
         sequence_number = _text_of(heart, "SequenceNumber")
         event_name = _text_of(record, "eventName")
@@ -142,7 +147,7 @@ def _decoder(paths: Iterable[Path]) -> Callable[[Buffer], Fields]:
     if not (_is_plain(in_heart) and _is_plain(beside_it)):
         return _refuse
     heart = _typed_dict(
-        _fields(in_heart) | {"SequenceNumber": Required[_NotEmpty], "ApproximateCreationDateTime": int | float}
+        _fields(in_heart) | {"SequenceNumber": Required[_NotEmpty], "ApproximateCreationDateTime": _Created}
     )
     record = _typed_dict(_fields(beside_it) | {"eventName": str, "dynamodb": Required[heart]})
     decode: Callable[[Buffer], Fields] = msgspec.json.Decoder(record).decode

@@ -185,7 +185,7 @@ def test_records_from_before_the_start_go_to_no_route() -> None:
     assert sifted.events["MODIFY"] == 3
 
 
-@pytest.mark.parametrize("unknown", [None, "100", True, [], float("inf")])
+@pytest.mark.parametrize("unknown", [None, "100", True, [], float("inf"), -1, 1e300, 10**400])
 def test_a_record_of_unknown_age_is_never_skipped_and_takes_the_age_of_the_one_before(unknown: object) -> None:
     page = Page([json.dumps(created("1", 150)).encode(), json.dumps(created("2", unknown)).encode()], None, 0)
 
