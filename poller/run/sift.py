@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Required, TypeAlias, TypedDict
+from typing import Annotated, Any, Final, Required, TypeAlias, TypedDict, TypeGuard
 
 import msgspec
 from typing_extensions import Buffer
@@ -116,9 +116,7 @@ class Sifter:
         except _UNREADABLE as error:
             return _Sight("", "", None, everyone, _why(error))
         created_s = heart.get("ApproximateCreationDateTime") if isinstance(heart, dict) else None
-        if isinstance(created_s, bool) or not isinstance(created_s, int | float):
-            created_s = None
-        elif not 0 <= created_s <= _CREATED_S_MAX:
+        if not _is_number(created_s) or not 0 <= created_s <= _CREATED_S_MAX:
             created_s = None
         sequence_number = _text_of(heart, "SequenceNumber")
         event_name = _text_of(record, "eventName")
@@ -187,6 +185,10 @@ def _whole(raw: Buffer) -> Fields:
     if not isinstance(record, dict):
         raise TypeError("it is not a JSON object")
     return record
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _text_of(fields: object, name: str) -> str:

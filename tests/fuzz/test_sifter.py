@@ -33,7 +33,7 @@ FILTERS: Final[Sequence[Filter]] = [
 def whole(body: bytes) -> tuple[Any, bool]:
     """The record decoded in full, None if it is no JSON; and whether all in it can be read.
 
-    Where no filter looks, there may be a number beyond all bounds or what is no character: then with a mark in its place.
+    Where no filter looks, there may be a number beyond all bounds or what is no character: a mark stands in its place.
     """
     try:
         return json.loads(body.decode("utf-8", "surrogatepass")), True
