@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
@@ -51,7 +52,7 @@ def identified(record: Any) -> bool:
     return (
         isinstance(heart, dict)
         and isinstance(heart.get("SequenceNumber"), str)
-        and heart["SequenceNumber"] != ""
+        and re.fullmatch("[0-9]{1,40}", heart["SequenceNumber"]) is not None
         and isinstance(record.get("eventName", ""), str)
         and isinstance(record.get("eventID", ""), str)
         and isinstance(heart.get("Keys"), dict)
@@ -73,6 +74,8 @@ def check(routes: Sequence[Filter], bodies: Sequence[bytes], not_before_s: float
     assert [match.record.body for match in sifted.matches] == [
         body for body, alone in zip(bodies, each_alone, strict=True) if alone.matches
     ]
+    places = {sifted.last_sequence_number, *(match.before for match in sifted.matches)}
+    assert all(place is None or re.fullmatch("[0-9]{1,40}", place) for place in places)
     assert sifted.skipped == sum(alone.skipped for alone in each_alone)
     assert sum(sifted.events.values()) == len(bodies)
     assert set(sifted.events) == set(EVENT_NAMES)

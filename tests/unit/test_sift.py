@@ -260,6 +260,10 @@ def sift_bad(bad: bytes) -> Sifted:
         (b'{"dynamodb":[]}', "it has no sequence number"),
         (b'{"dynamodb":{"SequenceNumber":5}}', "it has no sequence number"),
         (b'{"dynamodb":{"SequenceNumber":""}}', "it has no sequence number"),
+        (b'{"dynamodb":{"SequenceNumber":"1.5"}}', "it has no sequence number"),
+        (b'{"dynamodb":{"SequenceNumber":"SHARD_END"}}', "it has no sequence number"),
+        (b'{"dynamodb":{"SequenceNumber":"\\u0661"}}', "it has no sequence number"),
+        (b'{"dynamodb":{"SequenceNumber":"%s"}}' % (b"1" * 41), "it has no sequence number"),
         (b'{"eventName":5,"dynamodb":{"SequenceNumber":"1"}}', "its eventName is not a string"),
         (
             b'{"eventName":"\xff","dynamodb":{"SequenceNumber":"1"}}',
