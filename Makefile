@@ -4,7 +4,7 @@
 PYTHON ?= python3
 .DEFAULT_GOAL := help
 
-.PHONY: help run test check lint types layers format lock clean
+.PHONY: help run test fuzz check lint types layers format lock clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ run: .venv-run/ready ## The main job on an embedded emulator, until Ctrl-C (ARGS
 test: .venv/ready ## Everything CI checks: lint, types, layers, tests (with the real local servers where Java and Maven are)
 	@$(MAKE) --no-print-directory lint types layers
 	.venv/bin/python -m pytest $(ARGS)
+
+fuzz: .venv/ready ## The fuzzers for longer, with new examples each time (FUZZ=20, times the usual; ARGS="-k settings")
+	FUZZ=$(or $(FUZZ),20) .venv/bin/python -m pytest tests/fuzz $(ARGS)
 
 check: .venv/ready lint types layers ## Only lint, types and layers
 

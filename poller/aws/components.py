@@ -46,7 +46,8 @@ class _CheckedParser(JSONParser):
             return {BODY: body, "ResponseMetadata": {"HTTPStatusCode": response["status_code"]}}
         try:
             parsed: dict[str, Any] = super().parse(response, shape)
-        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        # RuntimeError: a time beyond the calendar.
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             raise UnreadableAnswer("UnreadableAnswer", "the answer is not what the service's model says") from error
         return parsed
 

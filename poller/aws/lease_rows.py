@@ -34,6 +34,8 @@ POLLER_OWNER: Final = "pollerOwner"
 SUCCESSOR: Final = "successor"
 SEEK_TIME: Final = "seekTime"
 
+_TIME_MS_MAX: Final = 253_402_300_799_999  # the end of the year 9999, the last that calendars know
+
 
 class UnreadableRow(Exception):
     """A row in the lease table that cannot be read as a lease."""
@@ -94,11 +96,11 @@ def lease_of(item: Mapping[str, AttributeValueTypeDef]) -> Lease | None:
         owner_switches=_number(item, SWITCHES) or 0,
         checkpoint_owner=_text(item, CHECKPOINT_OWNER),
         stream_arn=_text(item, STREAM_ARN),
-        start_time_ms=_number(item, START_TIME),
-        checkpoint_time_ms=_number(item, CHECKPOINT_TIME),
+        start_time_ms=_time(item, START_TIME),
+        checkpoint_time_ms=_time(item, CHECKPOINT_TIME),
         poller_owner=_text(item, POLLER_OWNER),
         successor=_text(item, SUCCESSOR),
-        seek_time_ms=_number(item, SEEK_TIME),
+        seek_time_ms=_time(item, SEEK_TIME),
     )
 
 
@@ -107,9 +109,10 @@ def _text(item: Mapping[str, AttributeValueTypeDef], name: str) -> str | None:
     value = item.get(name)
     if value is None or "NULL" in value:
         return None
-    if "S" not in value:
+    text = value.get("S")
+    if not isinstance(text, str):
         raise UnreadableRow(f"{name} is not a string")
-    return value["S"]
+    return text
 
 
 def _number(item: Mapping[str, AttributeValueTypeDef], name: str) -> int | None:
@@ -118,10 +121,19 @@ def _number(item: Mapping[str, AttributeValueTypeDef], name: str) -> int | None:
         return None
     try:
         return int(value["N"])
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise UnreadableRow(f"{name} is not a whole number") from None
+
+
+def _time(item: Mapping[str, AttributeValueTypeDef], name: str) -> int | None:
+    """One row with a time that nobody can show or ask for must not stop what is done for all the others."""
+    time_ms = _number(item, name)
+    if time_ms is not None and not 0 <= time_ms <= _TIME_MS_MAX:
+        raise UnreadableRow(f"{name} is no time in milliseconds since 1970")
+    return time_ms
 
 
 def _names(item: Mapping[str, AttributeValueTypeDef], name: str) -> frozenset[str]:
     """A plain string or anything else is read as no names at all, as Java does."""
-    return frozenset(item.get(name, {}).get("SS", ()))
+    names = item.get(name, {}).get("SS")
+    return frozenset(each for each in names if isinstance(each, str)) if isinstance(names, list) else frozenset()

@@ -6,15 +6,10 @@ Here the names of a pattern are checked; the values at their ends are compiled b
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from poller.decide.operators import Leaf, Path, compile_leaf, json_number, stored_number
-from poller.decide.pattern import Budget, Json, PatternError, below, show
-
-# EventBridge's own bound for what `$or` multiplies out to. Each alternative costs a walk down the record, and so does
-# each of their ends.
-ALTERNATIVES_MAX: Final = 1_000
-ENDS_MAX: Final = 10_000
+from poller.decide.pattern import ALTERNATIVES_MAX, COMPARISONS_MAX, Budget, Json, PatternError, below, show
 
 _IMAGES: Final = ("Keys", "NewImage", "OldImage")
 
@@ -41,8 +36,10 @@ def alternatives_of(pattern: dict[str, Json], path: Path, where: str, budget: Bu
         else:
             common[name] = _leaf(value, (*path, name), here, budget)
     product: list[Tree] = [common]
+    size = size_of(product)
     for here, branches in choices:
-        _check_product(product, branches, here)
+        size = _times(size, size_of(branches))
+        _check(size, here)
         product = [_merged(tree, branch, here) for tree in product for branch in branches]
     return product
 
@@ -51,18 +48,41 @@ def _branches(value: Json, path: Path, where: str, budget: Budget) -> list[Tree]
     if not isinstance(value, list) or len(value) < 2 or not all(isinstance(branch, dict) for branch in value):
         raise PatternError(where, "needs a list of two or more objects, of which one must match")
     trees: list[Tree] = []
+    size = Size(0, 0)
     for index, branch in enumerate(value):
         if isinstance(branch, dict):
-            trees += alternatives_of(branch, path, f"{where}[{index}]", budget)
-            _check_product(trees, [{}], where)
+            more = alternatives_of(branch, path, f"{where}[{index}]", budget)
+            size = _plus(size, size_of(more))
+            _check(size, where)
+            trees += more
     return trees
 
 
-def _check_product(trees: Sequence[Tree], branches: Sequence[Tree], where: str) -> None:
-    ends = len(branches) * sum(1 for tree in trees for _ in leaves_of(tree))
-    ends += len(trees) * sum(1 for tree in branches for _ in leaves_of(tree))
-    if len(trees) * len(branches) > ALTERNATIVES_MAX or ends > ENDS_MAX:
-        limits = f"{ALTERNATIVES_MAX:,} alternatives or {ENDS_MAX:,} values in them"
+class Size(NamedTuple):
+    """What trees cost a record: so many walks down to their ends, and so many comparisons there."""
+
+    alternatives: int
+    comparisons: int
+
+
+def size_of(trees: Sequence[Tree]) -> Size:
+    """A list of values that several trees have in common is compared anew in each of them."""
+    return Size(len(trees), sum(leaf.comparisons for tree in trees for leaf in leaves_of(tree)))
+
+
+def _plus(one: Size, other: Size) -> Size:
+    return Size(one.alternatives + other.alternatives, one.comparisons + other.comparisons)
+
+
+def _times(one: Size, other: Size) -> Size:
+    comparisons = one.comparisons * other.alternatives + one.alternatives * other.comparisons
+    return Size(one.alternatives * other.alternatives, comparisons)
+
+
+def _check(size: Size, where: str) -> None:
+    """Before they are made: what is multiplied out is never larger than this."""
+    if size.alternatives > ALTERNATIVES_MAX or size.comparisons > COMPARISONS_MAX:
+        limits = f"{ALTERNATIVES_MAX:,} alternatives or {COMPARISONS_MAX:,} comparisons in them"
         raise PatternError(where, f"$or multiplies out to more than {limits}; use several routes")
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from poller.decide.alternatives import Tree, alternatives_of, dotted, leaves_of
+from poller.decide.alternatives import Tree, alternatives_of, dotted, leaves_of, size_of
 from poller.decide.operators import Leaf, Path
 from poller.decide.pattern import Budget, PatternError, read_pattern, show
 
@@ -149,7 +149,9 @@ def compile_filter(patterns: Sequence[object | str], changed: Sequence[str] = ()
     for index, raw in enumerate(patterns):
         where = f"[{index}]" if len(patterns) > 1 else ""
         pattern = read_pattern(raw, where, budget)
-        alternatives.append(alternatives_of(pattern, (), where, budget) if pattern else [{}])
+        trees = alternatives_of(pattern, (), where, budget) if pattern else [{}]
+        budget.spend_alternatives(where, *size_of(trees))
+        alternatives.append(trees)
         texts.append(show(pattern))
     return Filter(alternatives, texts, _changed_names(changed))
 

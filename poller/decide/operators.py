@@ -26,6 +26,7 @@ class Leaf:
     """The list of values at the end of one path: a value matches if it is one of `strings` or passes one of `checks`.
 
     `absent_matches`: a record without a value there matches too (`"exists": false`). `text` is the list as JSON.
+    `comparisons`: how many a value may cost.
     """
 
     path: Path
@@ -33,12 +34,19 @@ class Leaf:
     absent_matches: bool
     strings: frozenset[str]
     checks: tuple[Check, ...]
+    comparisons: int
 
     def accepts(self, value: object) -> bool:
         """Whether this one value matches: a string, a number, a boolean or None."""
         if isinstance(value, str) and value in self.strings:
             return True
         return any(check(value) for check in self.checks)
+
+
+# A wildcard looks through the whole of a value, all others at no more of it than they are long themselves.
+_WILDCARD_COMPARISONS: Final = 10
+# The longest addresses have 45 characters, and the name of an interface behind a %.
+_ADDRESS_MAX: Final = 100
 
 
 def json_number(value: object) -> Decimal | None:
@@ -80,7 +88,21 @@ def compile_leaf(path: Path, values: list[Json], where: str, read_number: ReadNu
                 raise place.wrong("a list stands in a list; name all values in one")
     if numbers:
         checks.append(lambda found: read_number(found) in numbers)
-    return Leaf(path, show(list(values)), absent_matches, frozenset(strings), tuple(checks))
+    comparisons = 1 + sum(map(_comparisons, values))
+    return Leaf(path, show(list(values)), absent_matches, frozenset(strings), tuple(checks), comparisons)
+
+
+def _comparisons(value: Json) -> int:
+    """Strings and numbers are looked up all at once, operators are tried one by one."""
+    if isinstance(value, dict):
+        (negated,) = value.values()
+        return sum(_each(name, operand) for name, operand in (negated if isinstance(negated, dict) else value).items())
+    return 0 if isinstance(value, str | Decimal) else 1
+
+
+def _each(name: str, operand: Json) -> int:
+    one = _WILDCARD_COMPARISONS if name == "wildcard" else 1
+    return one * len(operand) if isinstance(operand, list) and name in _NEGATABLE else one
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,30 +158,31 @@ def _exists(operand: Json, place: _Place) -> Check:
     return lambda _value: operand
 
 
-def _affix(operand: Json, place: _Place, has: Callable[[str, str], bool]) -> Check:
+def _affix(operand: Json, place: _Place, has: Callable[[str, str], bool], end_of: Callable[[str, int], str]) -> Check:
     if isinstance(operand, dict):
         name, inner = _only(operand, place)
         here = place.under(name)
         if name != "equals-ignore-case":
             raise here.wrong('only "equals-ignore-case" can stand here')
         folded = _string(inner, here).casefold()
-        return lambda value: isinstance(value, str) and has(value.casefold(), folded)
+        # Folding makes no text shorter: of a long one, no more than this can stand at its end.
+        return lambda value: isinstance(value, str) and has(end_of(value, len(folded)).casefold(), folded)
     text = _string(operand, place)
     return lambda value: isinstance(value, str) and has(value, text)
 
 
 def _prefix(operand: Json, place: _Place) -> Check:
-    return _affix(operand, place, str.startswith)
+    return _affix(operand, place, str.startswith, lambda value, length: value[:length])
 
 
 def _suffix(operand: Json, place: _Place) -> Check:
-    return _affix(operand, place, str.endswith)
+    return _affix(operand, place, str.endswith, lambda value, length: value[max(0, len(value) - length) :])
 
 
 def _equals_ignore_case(operand: Json, place: _Place) -> Check:
     """Folds case as Unicode says, both ways alike; event-ruler's own rule beyond ASCII is narrower and lopsided."""
     folded = _string(operand, place).casefold()
-    return lambda value: isinstance(value, str) and value.casefold() == folded
+    return lambda value: isinstance(value, str) and len(value) <= len(folded) and value.casefold() == folded
 
 
 def _wildcard(operand: Json, place: _Place) -> Check:
@@ -253,7 +276,7 @@ def _cidr(operand: Json, place: _Place) -> Check:
 
     def matches(value: object) -> bool:
         try:
-            return isinstance(value, str) and ipaddress.ip_address(value) in network
+            return isinstance(value, str) and len(value) <= _ADDRESS_MAX and ipaddress.ip_address(value) in network
         except ValueError:
             return False
 

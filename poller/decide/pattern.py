@@ -21,8 +21,14 @@ NODES_MAX: Final = 10_000
 DEPTH_MAX: Final = 80
 # Each costs a pass over the whole of a value, which may be 400 kB.
 WILDCARDS_MAX: Final = 100
+# EventBridge's own bound for what `$or` multiplies out to. Each alternative costs a walk down the record, and what is
+# compared at its ends comes on top.
+ALTERNATIVES_MAX: Final = 1_000
+COMPARISONS_MAX: Final = 10_000
 # A number of DynamoDB has 38 digits and an exponent down to -130: written out, fewer characters than this.
 NUMBER_CHARACTERS_MAX: Final = 200
+# Of a path or a text in a message, which is one line on a terminal.
+_SHOWN_CHARACTERS_MAX: Final = 300
 
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_$-]+")
@@ -35,8 +41,13 @@ class PatternError(ValueError):
     """
 
     def __init__(self, path: str, message: str) -> None:
-        super().__init__(f"{path}: {message}" if path else message)
+        super().__init__(f"{_shortened(path)}: {_shortened(message)}" if path else _shortened(message))
         self.path = path
+
+
+def _shortened(text: str) -> str:
+    half = _SHOWN_CHARACTERS_MAX // 2
+    return text if len(text) <= _SHOWN_CHARACTERS_MAX else f"{text[:half]}...{text[-half:]}"
 
 
 class Budget:
@@ -46,6 +57,8 @@ class Budget:
         self._characters = CHARACTERS_MAX
         self._nodes = NODES_MAX
         self._wildcards = WILDCARDS_MAX
+        self._alternatives = ALTERNATIVES_MAX
+        self._comparisons = COMPARISONS_MAX
 
     def spend_node(self, where: str, characters: int = 0) -> None:
         self._nodes -= 1
@@ -59,6 +72,13 @@ class Budget:
         self._wildcards -= 1
         if self._wildcards < 0:
             raise PatternError(where, f"the filter has more than {WILDCARDS_MAX} wildcards; use prefix and suffix")
+
+    def spend_alternatives(self, where: str, alternatives: int, comparisons: int) -> None:
+        self._alternatives -= alternatives
+        self._comparisons -= comparisons
+        if self._alternatives < 0 or self._comparisons < 0:
+            limits = f"{ALTERNATIVES_MAX:,} alternatives or {COMPARISONS_MAX:,} comparisons in them"
+            raise PatternError(where, f"the filter's $or multiply out to more than {limits}; use several routes")
 
 
 def below(where: str, name: str) -> str:
@@ -156,10 +176,7 @@ def _plain(value: object, where: str, budget: Budget, depth: int) -> Json:
         case str():
             return _characters(value, where)
         case int() | float() | Decimal():
-            try:
-                return _written_number(str(value))
-            except ValueError as error:
-                raise PatternError(where, str(error)) from error
+            return _number(value, where)
         case list() | tuple():
             return [_plain(each, f"{where}[{index}]", budget, depth - 1) for index, each in enumerate(value)]
         case dict():
@@ -168,6 +185,14 @@ def _plain(value: object, where: str, budget: Budget, depth: int) -> Json:
             raise PatternError(
                 where, f"{type(value).__name__} is no type of JSON; write the value as a string or a number"
             )
+
+
+def _number(value: float | Decimal, where: str) -> Decimal:
+    try:
+        # Python does not even write an integer of more than some thousand digits.
+        return _written_number(f"{value:#x}" if isinstance(value, int) and value.bit_length() > 1_000 else str(value))
+    except ValueError as error:
+        raise PatternError(where, str(error)) from error
 
 
 def _plain_object(value: Mapping[object, object], where: str, budget: Budget, depth: int) -> dict[str, Json]:

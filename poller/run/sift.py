@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Required, TypeAlias, TypedDict
+from typing import Annotated, Any, Final, Required, TypeAlias, TypedDict, TypeGuard
 
 import msgspec
 from typing_extensions import Buffer
@@ -24,8 +23,15 @@ EVENT_NAMES: Final = ("INSERT", "MODIFY", "REMOVE", UNKNOWN)
 
 Path: TypeAlias = tuple[str, ...]
 Fields: TypeAlias = dict[str, Any]
-_NotEmpty: TypeAlias = Annotated[str, msgspec.Meta(min_length=1)]
+# As the service's model has it. It is where a checkpoint stands: what no lease row can hold must never become one.
+_SEQUENCE_NUMBER_MAX: Final = 40
+_SequenceNumber: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=_SEQUENCE_NUMBER_MAX)]
+# A creation time beyond what a calendar holds is none: everything that reckons with it would stumble.
+_CREATED_S_MAX: Final = 253_402_300_799  # the end of the year 9999
+_IN_CALENDAR: Final = msgspec.Meta(ge=0, le=_CREATED_S_MAX)
+_Created: TypeAlias = Annotated[int, _IN_CALENDAR] | Annotated[float, _IN_CALENDAR]
 
+_PLACELESS: Final = "it has no sequence number"
 # What reading a record raises when it is not one, or is nested too deep to be one; anything else is a defect of ours.
 _UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
@@ -73,6 +79,8 @@ class Sifter:
                 heart = fields["dynamodb"]
                 sequence_number, created_s = heart["SequenceNumber"], heart.get("ApproximateCreationDateTime")
                 event_name = fields.get("eventName", "")
+                if not (sequence_number.isdigit() and sequence_number.isascii()):
+                    raise ValueError(_PLACELESS)
             except _UNREADABLE:
                 sight = self._look_closer(raw)
                 sequence_number, created_s, event_name = sight.sequence_number, sight.created_s, sight.event_name
@@ -113,12 +121,13 @@ class Sifter:
         except _UNREADABLE as error:
             return _Sight("", "", None, everyone, _why(error))
         created_s = heart.get("ApproximateCreationDateTime") if isinstance(heart, dict) else None
-        if isinstance(created_s, bool | str) or not isinstance(created_s, int | float) or not math.isfinite(created_s):
+        if not _is_number(created_s) or not 0 <= created_s <= _CREATED_S_MAX:
             created_s = None
         sequence_number = _text_of(heart, "SequenceNumber")
         event_name = _text_of(record, "eventName")
-        if not sequence_number:
-            return _Sight(event_name, "", created_s, everyone, "it has no sequence number")
+        is_place = sequence_number.isdigit() and sequence_number.isascii()
+        if not is_place or len(sequence_number) > _SEQUENCE_NUMBER_MAX:
+            return _Sight(event_name, "", created_s, everyone, _PLACELESS)
         if record.get("eventName", event_name) != event_name:
             return _Sight("", sequence_number, created_s, everyone, "its eventName is not a string")
         try:
@@ -142,7 +151,7 @@ def _decoder(paths: Iterable[Path]) -> Callable[[Buffer], Fields]:
     if not (_is_plain(in_heart) and _is_plain(beside_it)):
         return _refuse
     heart = _typed_dict(
-        _fields(in_heart) | {"SequenceNumber": Required[_NotEmpty], "ApproximateCreationDateTime": int | float}
+        _fields(in_heart) | {"SequenceNumber": Required[_SequenceNumber], "ApproximateCreationDateTime": _Created}
     )
     record = _typed_dict(_fields(beside_it) | {"eventName": str, "dynamodb": Required[heart]})
     decode: Callable[[Buffer], Fields] = msgspec.json.Decoder(record).decode
@@ -182,6 +191,10 @@ def _whole(raw: Buffer) -> Fields:
     if not isinstance(record, dict):
         raise TypeError("it is not a JSON object")
     return record
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _text_of(fields: object, name: str) -> str:

@@ -13,10 +13,16 @@ from typing import Literal
 
 _SHOWN_MAX = 120  # characters of a value: enough to recognise it, and the line stays one
 _PASSWORD = re.compile(r"(?<=://)[^/@\s\"]+(?=@)")
+# What is a URL from its first character on may hold anything before its last @: secrets are seldom escaped as they
+# should be. As a text of its own, and as a string in JSON.
+_IN_TEXT = re.compile(r"\A(\s*[a-z0-9+.-]*://).+(?=@)", re.DOTALL | re.IGNORECASE)
+_IN_JSON = re.compile(r"(\"\s*[a-z0-9+.-]*://)(?:[^\"\\]|\\.)+(?=@)", re.IGNORECASE)
 
 
 def masked(text: str) -> str:
     """The text without user and password of the URLs in it."""
+    for whole in (_IN_TEXT, _IN_JSON):
+        text = whole.sub(r"\1***", text)
     return _PASSWORD.sub("***", text)
 
 

@@ -110,6 +110,7 @@ def read_file(path: Path, written: str, name: str) -> Source:
     try:
         text = path.read_text("utf-8")
         content = tomllib.loads(text)
+        json.dumps(content, default=str)  # whatever is in it must be possible to tell of
     except FileNotFoundError:
         raise ConfigurationError(f"{written}: no such file; create it, or name another") from None
     except OSError as error:
@@ -120,6 +121,8 @@ def read_file(path: Path, written: str, name: str) -> Source:
         raise ConfigurationError(f"{written}: not valid TOML: {error}") from error
     except RecursionError:
         raise ConfigurationError(f"{written}: not valid TOML: nested too deep") from None
+    except ValueError:  # Python's own bound for integers, far beyond TOML's
+        raise ConfigurationError(f"{written}: not valid TOML: an integer has thousands of digits") from None
     lines = _lines(text)
     known: dict[str, Origin] = {}
     faults: list[str] = []
@@ -184,7 +187,7 @@ def _nearest(name: str, known: Sequence[str], prefix_length: int = 0) -> str | N
 
 
 def _one_line(name: str) -> str:
-    return name if name.isprintable() else json.dumps(name)
+    return name if name and name.isprintable() else json.dumps(name)
 
 
 def _no_such_setting(nearest: str | None) -> str:

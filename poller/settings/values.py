@@ -52,8 +52,12 @@ def _names(value: object) -> object:
 
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f'names "{twice[0]}" twice')
+        raise ValueError(f"names {_quoted(twice[0])} twice")
     return names
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name, ensure_ascii=not name.isprintable())
 
 
 def read_start_position(value: object) -> Position:
@@ -66,6 +70,8 @@ def read_start_position(value: object) -> Position:
         raise ValueError("must be TRIM_HORIZON, LATEST or a time such as 2026-11-23T08:00:00Z") from None
     if time.tzinfo is None:
         raise ValueError("a time needs its zone, such as 2026-11-23T08:00:00Z")
+    if time.timestamp() < 0:
+        raise ValueError("is before 1970; write TRIM_HORIZON for all that there is")
     return Position(AT_TIMESTAMP, timestamp_ms=int(time.timestamp() * 1000))
 
 
@@ -81,7 +87,7 @@ def _json(text: str, fault: str) -> object:
         known: dict[str, object] = {}
         for name, value in pairs:
             if name in known:
-                raise ValueError(f'names "{name}" twice')
+                raise ValueError(f"names {_quoted(name)} twice")
             known[name] = value
         return known
 

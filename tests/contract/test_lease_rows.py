@@ -108,6 +108,9 @@ async def test_rows_of_other_kinds_are_ignored(server: ServerTable) -> None:
         ({"leaseCounter": {"N": "3.5"}}, "leaseCounter is not a whole number"),
         ({"checkpoint": {"S": "elsewhere"}}, "checkpoint is neither a sequence number nor one of"),
         ({"leaseOwner": {"N": "1"}}, "leaseOwner is not a string"),
+        ({"startTime": {"N": "9" * 38}}, "startTime is no time in milliseconds since 1970"),
+        ({"seekTime": {"N": "-1"}}, "seekTime is no time in milliseconds since 1970"),
+        ({"checkpointTime": {"N": "253402300800000"}}, "checkpointTime is no time in milliseconds since 1970"),
     ],
 )
 async def test_a_row_that_is_no_lease_is_passed_over_and_reported_once(

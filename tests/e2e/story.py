@@ -140,7 +140,7 @@ class Mailbox:
 def _received(message: Any) -> Received:
     body = json.loads(message["Body"])
     image = body.get("dynamodb", {}).get("NewImage", {})
-    name = f"{image['analysisRequestId']['S']}/{image['revision']['N']}" if image else ""
+    name = f"{image['analysisRequestId']['S']}/{image['revision']['N']}" if "revision" in image else ""
     return Received(name, int(message["Attributes"]["SentTimestamp"]), body)
 
 

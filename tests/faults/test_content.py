@@ -62,9 +62,20 @@ async def test_half_a_surrogate_pair_stops_neither_its_record_nor_the_page(site:
     assert json.loads(body)["dynamodb"]["NewImage"]["content"] == {"S": "\ud800"}
 
 
-async def test_a_record_that_cannot_be_understood_is_put_aside_and_its_neighbours_go_on(site: Site) -> None:
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"eventID":"e","eventName":"MODIFY","dynamodb":{"SequenceNumber":7}}',
+        b'{"eventID":"e","eventName":"MODIFY","dynamodb":{"SequenceNumber":"SHARD_END","Keys":{"id":{"S":"a"}}}}',
+        b'{"eventID":"e","eventName":"MODIFY","dynamodb":{"SequenceNumber":"x","ApproximateCreationDateTime":%s}}'
+        % (b"9" * 400),
+    ],
+    ids=["a number for a place", "an end for a place", "a time beyond the calendar"],
+)
+async def test_a_record_that_cannot_be_understood_is_put_aside_and_its_neighbours_go_on(
+    site: Site, body: bytes
+) -> None:
     expected = site.uploads(1)
-    body = b'{"eventID":"e","eventName":"MODIFY","dynamodb":{"SequenceNumber":7}}'
     site.shard.put_raw(lambda number: body)
     expected += site.uploads(1, first=2)
     async with site.running():

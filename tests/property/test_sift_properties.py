@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from random import Random
 from typing import Any
 
@@ -63,7 +64,7 @@ def understood(record: Any) -> bool:
     return (
         isinstance(heart, dict)
         and isinstance(heart.get("SequenceNumber"), str)
-        and heart["SequenceNumber"] != ""
+        and re.fullmatch("[0-9]{1,40}", heart["SequenceNumber"]) is not None
         and isinstance(record.get("eventName", ""), str)
         and isinstance(record.get("eventID", ""), str)
         and isinstance(heart.get("Keys"), dict)

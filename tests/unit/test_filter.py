@@ -505,6 +505,21 @@ def nested(levels: int) -> str:
     return '{"a": ' * levels + '["x"]' + "}" * levels
 
 
+def test_a_number_too_long_for_python_to_write_is_none_of_a_table() -> None:
+    with pytest.raises(PatternError, match=r"^a\[0\]: 0x[0-9a-f]+ is not a number that a table can hold"):
+        compile_filter([{"a": [10**5_000]}])
+
+
+def test_a_refusal_is_a_line_however_long_what_is_refused() -> None:
+    with pytest.raises(PatternError) as refused:
+        compile_filter([{"x" * 30_000: [{"y" * 30_000: 1}]}])
+
+    assert len(str(refused.value)) < 700
+    assert str(refused.value).startswith("xxx")
+    assert "no such operator; there are" in str(refused.value)
+    assert len(refused.value.path) > 60_000
+
+
 @pytest.mark.parametrize(
     ("patterns", "words"),
     [
@@ -522,8 +537,21 @@ def nested(levels: int) -> str:
         ([{"$or": [{f"{n}": [1]} for n in range(1_001)]}], "more than 1,000 alternatives"),
         (
             [{"a": {f"{n}": [1] for n in range(100)}, "$or": [{f"{n}": [1]} for n in range(100)]}],
-            "or 10,000 values in them",
+            "or 10,000 comparisons in them",
         ),
+        (
+            [{"a": [{"prefix": f"{n}"} for n in range(101)], "$or": [{f"{n}": [1]} for n in range(100)]}],
+            "or 10,000 comparisons in them",
+        ),
+        (
+            [{"a": [{"anything-but": {"suffix": ["x"] * 101}}], "$or": [{f"{n}": [1]} for n in range(100)]}],
+            "or 10,000 comparisons in them",
+        ),
+        (
+            [{"a": [{"wildcard": f"*{n}"} for n in range(11)], "$or": [{f"{n}": [1]} for n in range(100)]}],
+            "or 10,000 comparisons in them",
+        ),
+        ([{"$or": [{f"{n}": [1]} for n in range(501)]}] * 2, r"the filter's \$or multiply out to more than 1,000"),
     ],
 )
 def test_a_filter_is_bounded(patterns: list[object], words: str) -> None:

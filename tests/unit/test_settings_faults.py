@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from poller.errors import ConfigurationError
 from poller.settings import InvalidSettings, load
+from poller.settings.origins import masked
 
 SMALLEST = {"POLLER_TABLE": "Uploads", "POLLER_QUEUE": "jobs"}
 NOW = 1_795_420_800.0  # 2026-11-23T08:00:00Z
@@ -146,10 +148,15 @@ ENVIRONMENT: list[tuple[dict[str, str], str]] = [
         {"POLLER_START_POSITION": "2026-11-23T08:00:01Z"},
         'POLLER_START_POSITION="2026-11-23T08:00:01Z": is in the future; write LATEST for what happens from now on',
     ),
+    (
+        {"POLLER_START_POSITION": "0001-01-01T00:00:00+14:00"},
+        'POLLER_START_POSITION="0001-01-01T00:00:00+14:00": is before 1970; write TRIM_HORIZON for all that there is',
+    ),
     # filter
     ({"POLLER_FILTER": "[1]"}, 'POLLER_FILTER="[1]": a pattern is a JSON object, such as {"eventName": ["INSERT"]}'),
     ({"POLLER_FILTER": "[{]"}, f'POLLER_FILTER="[{{]": {NOT_A_LIST} character 3'),
     ({"POLLER_FILTER": '[{"a": [NaN]}]'}, 'POLLER_FILTER="[{\\"a\\": [NaN]}]": NaN is no JSON value'),
+    ({"POLLER_ROUTE__CHANGED": "a\nb,a\nb"}, 'POLLER_ROUTE__CHANGED="a\\nb,a\\nb": names "a\\nb" twice'),
     ({"POLLER_FILTER": '[{"a": [1], "a": [2]}]'}, 'POLLER_FILTER="[{\\"a\\": [1], \\"a\\": [2]}]": names "a" twice'),
 ]
 
@@ -177,6 +184,7 @@ FILES: list[tuple[str, str]] = [
     ),
     ("[leases]\ntable = 'x'\n", "leases (poller.toml, line 1): no such setting; did you mean lease?"),
     ('"a\\nb" = 1\n', '"a\\nb" (poller.toml): no such setting; config/poller.toml lists them all'),
+    ('"" = 1\n', '"" (poller.toml): no such setting; config/poller.toml lists them all'),
     ("lease = 5\n", "lease (poller.toml, line 1): must be a table: write [lease]"),
     ("[route]\nqueue = 'x'\n", "route (poller.toml, line 1): must be a table: write [[route]]"),
     ("lease.max_leases = 0\n", "lease.max_leases = 0 (poller.toml, line 1): must be at least 1"),
@@ -263,6 +271,15 @@ def test_malformed_toml_is_refused_with_its_line(tmp_path: Path) -> None:
     assert "(at line 2, column 10)" in told
 
 
+@pytest.mark.parametrize("integer", ["9" * 5_000, "0x" + "f" * 5_000])
+def test_an_integer_longer_than_python_reads_or_writes_is_refused(integer: str, tmp_path: Path) -> None:
+    file = tmp_path / "poller.toml"
+    file.write_text(f"[lease]\nmax_leases = {integer}\n", "utf-8")
+    with pytest.raises(ConfigurationError) as refusal:
+        load(SMALLEST, file)
+    assert str(refusal.value) == f"--config {file}: not valid TOML: an integer has thousands of digits"
+
+
 def test_a_file_that_cannot_be_read_is_refused_by_the_name_its_user_gave(tmp_path: Path) -> None:
     missing, latin = tmp_path / "missing.toml", tmp_path / "latin.toml"
     latin.write_bytes(b'[lease]\ntable = "\xe9"\n')
@@ -302,6 +319,24 @@ def test_the_value_of_an_unknown_variable_is_not_repeated_since_it_may_be_a_secr
     with pytest.raises(ConfigurationError) as refusal:
         load(SMALLEST | {"POLLER_SECRET_ACCESS_KEY": "hunter2"}, None)
     assert "hunter2" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:pass/word@host/q", "https://***@host/q"),
+        ("https://user:p@ss@word@host/q", "https://***@host/q"),
+        ("https://user:pass word@host/q", "https://***@host/q"),
+        ('https://user:pass"word@host/q', "https://***@host/q"),
+        (" https://pass/word@host/q", " https://***@host/q"),
+        ("see https://user:word@host/q", "see https://***@host/q"),
+        ("https://host/q", "https://host/q"),
+        ("someone@host", "someone@host"),
+    ],
+)
+def test_whatever_stands_before_the_host_of_a_url_is_masked(url: str, shown: str) -> None:
+    assert masked(url) == shown
+    assert masked(json.dumps([url, "a@b"])) == json.dumps([shown, "a@b"])
 
 
 def test_passwords_in_a_refused_value_are_masked_and_long_values_cut() -> None:

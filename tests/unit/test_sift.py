@@ -185,7 +185,7 @@ def test_records_from_before_the_start_go_to_no_route() -> None:
     assert sifted.events["MODIFY"] == 3
 
 
-@pytest.mark.parametrize("unknown", [None, "100", True, [], float("inf")])
+@pytest.mark.parametrize("unknown", [None, "100", True, [], float("inf"), -1, 1e300, 10**400])
 def test_a_record_of_unknown_age_is_never_skipped_and_takes_the_age_of_the_one_before(unknown: object) -> None:
     page = Page([json.dumps(created("1", 150)).encode(), json.dumps(created("2", unknown)).encode()], None, 0)
 
@@ -260,6 +260,10 @@ def sift_bad(bad: bytes) -> Sifted:
         (b'{"dynamodb":[]}', "it has no sequence number"),
         (b'{"dynamodb":{"SequenceNumber":5}}', "it has no sequence number"),
         (b'{"dynamodb":{"SequenceNumber":""}}', "it has no sequence number"),
+        (b'{"dynamodb":{"SequenceNumber":"1.5"}}', "it has no sequence number"),
+        (b'{"dynamodb":{"SequenceNumber":"SHARD_END"}}', "it has no sequence number"),
+        (b'{"dynamodb":{"SequenceNumber":"\\u0661"}}', "it has no sequence number"),
+        (b'{"dynamodb":{"SequenceNumber":"%s"}}' % (b"1" * 41), "it has no sequence number"),
         (b'{"eventName":5,"dynamodb":{"SequenceNumber":"1"}}', "its eventName is not a string"),
         (
             b'{"eventName":"\xff","dynamodb":{"SequenceNumber":"1"}}',
