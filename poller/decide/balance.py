@@ -141,8 +141,8 @@ def plan_leases(
     it has read of them is settled. From a leaving worker up to the share rounded up; from others only what they have
     beyond the share and I have not: every such move makes the loads more even, so that they end, and then nothing
     moves. All workers see the same surplus, sorted by name, and a lease is promised once: however many claim, no owner
-    ends below its share. Which of it each claims is random, as is the order of taking, so that workers that look at the
-    same moment seldom collide.
+    ends below its share. Which of it each claims is random, as is what is taken of the free ones beyond those that fall
+    to me by name, so that workers that look at the same moment seldom collide.
     """
     fleet = _Fleet(rows, sightings, limits, me=me, readable=readable, held=held)
     have = fleet.loads[me]
@@ -150,7 +150,7 @@ def plan_leases(
     surely, release = fleet.mine[: max(0, room)], fleet.mine[max(0, room) :]
     have, room = have + len(surely), room - len(surely)
     overdue = _some(fleet.overdue, -(-len(fleet.overdue) // fleet.count), rng)
-    free = _some(fleet.free, fleet.share_up - have - len(overdue), rng)
+    free = fleet.part_of_free(fleet.share_up - have - len(overdue), rng)
     takes = [*overdue, *free][: max(0, room)]
     have, room = have + len(takes), room - len(takes)
     claims = _claims(fleet, have, min(room, CLAIMS_MAX), rng)
@@ -253,6 +253,18 @@ class _Fleet:
             self.loads[heir or lease.owner] += 1
             if heir is None and not lease.foreign:
                 self._owned[lease.owner].append(lease)
+
+    def part_of_free(self, at_most: int, rng: random.Random) -> list[Take]:
+        """At most so many of the free leases: first those that fall to me if all deal them out by name, as they see it.
+
+        When a worker dies the others look at the same moment, and none of its leases is left to a second look.
+        """
+        dealt = sorted(self.free, key=lambda take: take.lease.shard_id)
+        seat = sorted(self._staying).index(self._me)
+        mine = dealt[seat :: self.count]
+        others = [take for number, take in enumerate(dealt) if number % self.count != seat]
+        chosen = _some(mine, at_most, rng)
+        return [*chosen, *_some(others, at_most - len(chosen), rng)]
 
     @property
     def part_of_sought(self) -> int:

@@ -193,6 +193,14 @@ def test_a_claim_does_not_exceed_the_maximum() -> None:
     assert len(plan(rows, seen(rows), max_leases=2).claim) == 2
 
 
+def test_survivors_take_different_leases_of_a_dead_worker_at_the_same_moment() -> None:
+    rows = [*(ours(f"d{n}", "dead") for n in range(6)), ours("m", "me"), ours("o", "other")]
+    moved = [*rows[:6], ours("m", "me", 9), ours("o", "other", 9)]
+    sightings = seen(rows, 0.0, 11.0, moved=moved)
+    mine = plan(moved, sightings, held=frozenset({"m"}))
+    assert taken(mine) == [(f"d{n}", "expired") for n in (0, 2, 4)]
+
+
 # --- who lists the shards ---
 
 
