@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final, Literal, Protocol
 
 from typing_extensions import Buffer
@@ -145,6 +146,8 @@ def told_by(record: Buffer) -> Told | None:
     """None for a record that cannot be understood: it is counted by nobody."""
     try:
         change = json.loads(bytes(record))["dynamodb"]
-        return Told(str(change["SequenceNumber"]), float(change["ApproximateCreationDateTime"]))
-    except (ValueError, LookupError, TypeError):
+        told = Told(str(change["SequenceNumber"]), float(change["ApproximateCreationDateTime"]))
+        datetime.fromtimestamp(told.created_s, UTC), int(told.sequence_number)  # as whoever counts reads them
+    except (ArithmeticError, LookupError, OSError, RecursionError, TypeError, ValueError):
         return None
+    return told

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from poller.decide.filter import Filter, compile_filter
 from poller.model import Match, Page, Record
+from poller.operate.between import told_by
+from poller.operate.words import utc
 from poller.run.sift import EVENT_NAMES, Sifter
 from tests.fuzz.effort import examples
 from tests.fuzz.mutations import record_bodies
@@ -129,3 +131,19 @@ def test_a_damaged_record_is_judged_by_any_filters_as_a_whole_or_put_aside(data:
     routes = [compile_filter([json.dumps(pattern) for pattern in each]) for each in some]
 
     check(routes, data.draw(st.lists(record_bodies(), min_size=1, max_size=2)), None)
+
+
+@given(record_bodies())
+@example(HUGE % (b"9" * 400))
+@example(HUGE % b"1e300")
+@example(HUGE % b"NaN")
+@example((HUGE % b"1").replace(b'"SequenceNumber":"1"', b'"SequenceNumber":"x"'))
+@example(b'{"dynamodb":' * 100_000)
+@examples(100)
+def test_a_damaged_record_tells_its_place_and_time_or_is_not_counted(body: bytes) -> None:
+    told = told_by(body)
+
+    event("counted" if told else "not counted")
+    if told is not None:
+        assert utc(told.created_s)
+        assert str(int(told.sequence_number))
