@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 from typing import ClassVar, Final
 
 from tests.servers import jars
@@ -36,14 +37,30 @@ def missing_for_real_servers() -> list[str]:
 
 
 class DynamoDbLocal(ServerProcess):
-    """DynamoDB with its streams, in memory. Each access key and region has tables of its own."""
+    """DynamoDB with its streams, in memory. Each access key and region has tables of its own.
+
+    `on_disk`: in its folder instead, where tables and streams outlive it, and the same for every access key.
+    """
 
     name: ClassVar[str] = "dynamodb-local"
+
+    def __init__(self, folder: Path, *, on_disk: bool = False) -> None:
+        super().__init__(folder)
+        self._place = ["-sharedDb", "-dbPath", str(folder)] if on_disk else ["-inMemory"]
 
     def command(self) -> list[str]:
         lib = jars.fetch(self.name)
         main = "software.amazon.dynamodb.services.local.main.ServerRunner"
-        return [*_JAVA, f"-Djava.library.path={lib}", "-cp", f"{lib}/*", main, "-inMemory", "-port", str(self.port)]
+        return [
+            *_JAVA,
+            f"-Djava.library.path={lib}",
+            "-cp",
+            f"{lib}/*",
+            main,
+            *self._place,
+            "-port",
+            str(self.port),
+        ]
 
     def environment(self) -> dict[str, str]:
         return super().environment() | {"DDB_LOCAL_TELEMETRY": "0"}
