@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from traceback import walk_tb
 from typing import Final
 
 from botocore import exceptions as boto
@@ -45,7 +46,8 @@ class UnreadableAnswer(Exception):
         self.code = code
 
 
-# What the far side or the way to it can raise through botocore. Anything else is a defect of our own.
+# What the far side or the way to it can raise through botocore. Anything else is a defect of our own, but for
+# credentials that come and cannot be used (`unusable_credentials`).
 FAR_SIDE: Final = (boto.ClientError, boto.BotoCoreError, UnreadableAnswer, ResponseParserError, OSError)
 
 # The error's class by the last part of its code (`AWS.SimpleQueueService.NonExistentQueue`). What is not here is
@@ -170,13 +172,25 @@ def clean(text: object, length_max: int = TEXT_MAX) -> str:
     return " ".join(words)[:length_max]
 
 
+def unusable_credentials(error: Exception) -> bool:
+    """Did botocore stumble over the credentials that it was given?
+
+    For those that are over already when they come, or lack a part, it has no error of its own: RuntimeError, KeyError,
+    ValueError. So it is told by the module in which it happened.
+    """
+    if isinstance(error, FAR_SIDE):
+        return False
+    frames = walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == "botocore.credentials" for frame, _ in frames)
+
+
 def translate(error: Exception, *, operation: str, resource: str, arn: str = "*") -> AwsError:
-    """The error of `poller.errors` for what a call of botocore raised (one of `FAR_SIDE`)."""
+    """The error of `poller.errors` for what a call of botocore raised (one of `FAR_SIDE`, or about credentials)."""
     where = f"{operation} on {resource}"
     names = {"operation": operation, "resource": resource}
     if isinstance(error, boto.ClientError):
         return _refused(error, operation, resource, arn)
-    code = type(error).__name__
+    code = "CredentialRetrievalError" if unusable_credentials(error) else type(error).__name__
     if isinstance(error, UnreadableAnswer):
         # It is not known whether the request took effect, just as if no answer had come.
         text = f"{where}: {clean(error)} ({error.code})"
@@ -184,7 +198,7 @@ def translate(error: Exception, *, operation: str, resource: str, arn: str = "*"
     if isinstance(error, ResponseParserError):
         # Its own text quotes the answer.
         return unreadable(operation, resource)
-    if isinstance(error, NO_CREDENTIALS):
+    if isinstance(error, NO_CREDENTIALS) or unusable_credentials(error):
         return AccessDenied(
             f"{where}: no usable AWS credentials ({code}): {clean(error)}; {CREDENTIALS_MEND}", code=code, **names
         )
