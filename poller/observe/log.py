@@ -9,7 +9,7 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import PurePath
@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, Final, Literal
 
 import structlog
 
-from poller.events import Event, Level
+from poller.events import Event, Level, LogLinesLost
 
 Format = Literal["auto", "json", "console"]
 
@@ -56,16 +56,28 @@ class LogSink:
         self._methods: Final[dict[str, Callable[..., Any]]] = {name: getattr(logger, name) for name in _NUMBERS}
         # What to call for each class of events, and its fields; nothing to call: it is not logged at this level.
         self._plans: Final[dict[type[Event], tuple[Callable[..., Any] | None, str, tuple[str, ...]]]] = {}
+        self._lost = 0
 
     def __call__(self, event: Event) -> None:
         kind = type(event)
         method, name, names = self._plans.get(kind) or self._plan(kind)
         if method is not None:
-            method(name, **{field: _brief(getattr(event, field)) for field in names})
+            self._write(method, name, {field: _brief(getattr(event, field)) for field in names})
 
     def library(self, level: Level, **said: object) -> None:
         """A line of a library's."""
-        self._methods[level](LIBRARY_EVENT, **said)
+        self._write(self._methods[level], LIBRARY_EVENT, said)
+
+    def _write(self, method: Callable[..., Any], name: str, said: Mapping[str, object]) -> None:
+        """A line, and before it how many have not got through since the last one that has."""
+        try:
+            if self._lost:
+                self._methods["warning"](LogLinesLost.name(), lines=self._lost)
+                self._lost = 0
+            method(name, **said)
+        except OSError:
+            self._lost += 1
+            raise
 
     def _plan(self, kind: type[Event]) -> tuple[Callable[..., Any] | None, str, tuple[str, ...]]:
         silent = kind.level is None or _NUMBERS[kind.level] < self.level

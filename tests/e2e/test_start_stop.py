@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -337,6 +338,28 @@ def test_without_a_reader_of_its_output_it_goes_on(remote: Remote, tmp_path: Pat
     assert said.startswith("poller: 'LogSink failed on ")
     assert said.endswith(": BrokenPipeError: [Errno 32] Broken pipe'; said once\n")
     assert said.count("\n") == 1
+    assert code == 0
+    assert seconds < BOUND_S
+    assert scene.owners() == []
+
+
+def test_with_a_reader_of_its_output_that_stands_still_it_goes_on(remote: Remote, tmp_path: Path) -> None:
+    scene = Scene(remote, "nobody reads on", tmp_path)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while os.write(writer, b"x" * 4096):
+            pass
+    os.set_blocking(writer, True)
+    with subprocess.Popen(
+        [sys.executable, "-m", "poller", "run"], env=scene.environment(scene.name), stdout=writer, stderr=writer
+    ) as process:
+        os.close(writer)
+        scene.upload(*ITEMS)
+        scene.until_received(*ITEMS)
+        code, seconds = ended(process, signal.SIGTERM)
+    os.close(reader)
+
     assert code == 0
     assert seconds < BOUND_S
     assert scene.owners() == []
