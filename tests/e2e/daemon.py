@@ -40,6 +40,10 @@ class Daemon:
             raise AssertionError("the daemon is not running")
         return self._process
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(

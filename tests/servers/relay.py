@@ -144,9 +144,7 @@ class Relay:
             there_reader, there_writer = await asyncio.open_connection("127.0.0.1", self._target_port)
             lines.add(there_writer)
             self._lines.add(there_writer)
-            await asyncio.gather(
-                self._pass_on(reader, there_writer), self._pass_on(there_reader, writer, answers=True)
-            )
+            await asyncio.gather(self._pass_on(reader, there_writer), self._pass_on(there_reader, writer, answers=True))
         except OSError:
             for line in lines:  # nobody is there, or one side has gone: so has the line
                 if not line.is_closing():
@@ -181,6 +179,7 @@ class Relay:
             some = max(1, int(rate * _TRICKLE_S))
             writer.write(piece[:some])
             piece = piece[some:]
+            await writer.drain()  # raises once the line is reset
             await asyncio.sleep(_TRICKLE_S)
         writer.write(piece)
         await writer.drain()
