@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tests.chaos.run import chaos
 from tests.chaos.site import Scale
+from tests.chaos.soak import soak
 from tests.servers import missing_for_real_servers
 
 _TAIL_LINES = 15
@@ -21,19 +22,17 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="the same faults again")
     parser.add_argument("--pace", type=float, default=4.0, help="seconds from one fault to the next")
     parser.add_argument("--rate", type=float, default=40.0, help="changes a second")
+    parser.add_argument("--soak", action="store_true", help="200 changes a second and a fault a minute instead")
     arguments = parser.parse_args()
     if missing := missing_for_real_servers():
         sys.exit(f"not found on this machine: {', '.join(missing)}")
     seed = secrets.randbelow(1_000_000) if arguments.seed is None else arguments.seed
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-    outcome = chaos(
-        folder,
-        seed,
-        Scale(rate=arguments.rate),
-        seconds=60 * arguments.minutes,
-        pace_s=arguments.pace,
-        say=lambda line: print(line, flush=True),
-    )
+    seconds = 60 * arguments.minutes
+    if arguments.soak:
+        outcome = soak(folder, seed, seconds=seconds, say=say)
+    else:
+        outcome = chaos(folder, seed, Scale(rate=arguments.rate), seconds=seconds, pace_s=arguments.pace, say=say)
     print(outcome.report())
     if outcome.wrongs:
         show_logs(folder)
@@ -42,6 +41,10 @@ def main() -> int:
         "nothing lost, in order, nothing twice without a reason; every worker ready, and gone when it was asked to go"
     )
     return 0
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
 
 
 def show_logs(folder: Path) -> None:

@@ -15,7 +15,7 @@ from tests.chaos.faults import bring_about
 from tests.chaos.oracle import Spell, cause, wrongs_of_delivery
 from tests.chaos.plan import HARMLESS, Fault, plan
 from tests.chaos.site import BOUNDS, LEASE_S, Scale, Site
-from tests.chaos.worker import Exit, now_ms
+from tests.chaos.worker import Exit, Footprint, now_ms
 from tests.chaos.wrongs import wrongs_of_workers
 
 _DELIVERY_S: Final = 180.0  # for what is still under way at the end; only a defect takes longer
@@ -135,8 +135,14 @@ class Run:
             "messages that came again": f"{len(again)} {dict(causes)}",
             "moves of a shard": owners.moves(),
             "exits": f"{len(exits)}, the slowest {max(one.seconds for one in exits):.1f} s",
+            "most that a worker held": str(_most(site)),
             "times the machine was too busy": len(site.machine.spells),
         }
+
+
+def _most(site: Site) -> Footprint:
+    looks = [look for life in site.memory.lives.values() for _, look in life]
+    return Footprint(*(max(column) for column in zip(*looks, strict=True)))
 
 
 def chaos(folder: Path, seed: int, scale: Scale, *, seconds: float, pace_s: float, say: Say) -> Outcome:

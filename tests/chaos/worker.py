@@ -33,6 +33,9 @@ class Footprint(NamedTuple):
     files: int
     threads: int
 
+    def __str__(self) -> str:
+        return f"{self.rss_bytes / 2**20:.1f} MiB, {self.files} open files, {self.threads} threads"
+
 
 class Exit(NamedTuple):
     """How a worker left after SIGTERM."""

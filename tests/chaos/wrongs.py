@@ -10,8 +10,10 @@ from tests.chaos.site import Site
 from tests.chaos.worker import Worker
 
 _STOP_S: Final = 10.0
-_MEMORY_GROWTH: Final = 1.5
-_FILES_MORE: Final = 40  # connections: of as many threads as are ever busy at once
+_SETTLED_S: Final = 15.0  # after which a worker has what it needs
+_MEMORY_GROWTH: Final = 1.3
+_FILES_MAX: Final = 128  # connections, of as many threads as are ever busy at once
+_THREADS_MAX: Final = 128
 _NEVER: Final = ("task_failed", "data_lost", "dead_lettered", "startup_failed")
 
 
@@ -42,9 +44,9 @@ def _log(worker: Worker) -> Iterator[str]:
 
 def _footprints(site: Site) -> Iterator[str]:
     for (number, _), looks in site.memory.lives.items():
-        first, most_files = looks[0][1], max(one.files for _, one in looks)
-        most = max(one.rss_bytes for _, one in looks)
-        if len(looks) > 1 and most > _MEMORY_GROWTH * max(first.rss_bytes, 100 * 2**20):
-            yield f"worker {number}: memory grew from {first.rss_bytes >> 20} MiB to {most >> 20} MiB"
-        if most_files > first.files + _FILES_MORE:
-            yield f"worker {number}: open files grew from {first.files} to {most_files}"
+        settled = [one.rss_bytes for at_s, one in looks if at_s >= looks[0][0] + _SETTLED_S]
+        if settled and max(settled) > _MEMORY_GROWTH * settled[0]:
+            yield f"worker {number}: memory grew from {settled[0] >> 20} MiB to {max(settled) >> 20} MiB"
+        files, threads = max(one.files for _, one in looks), max(one.threads for _, one in looks)
+        if files > _FILES_MAX or threads > _THREADS_MAX:
+            yield f"worker {number}: {files} open files, {threads} threads"
