@@ -47,7 +47,7 @@ class UnreadableAnswer(Exception):
 
 
 # What the far side or the way to it can raise through botocore. Anything else is a defect of our own, but for
-# credentials that come and cannot be used (`unusable_credentials`).
+# credentials that come and cannot be used (`credentials_away`).
 FAR_SIDE: Final = (boto.ClientError, boto.BotoCoreError, UnreadableAnswer, ResponseParserError, OSError)
 
 # The error's class by the last part of its code (`AWS.SimpleQueueService.NonExistentQueue`). What is not here is
@@ -145,8 +145,6 @@ NO_CREDENTIALS: Final = (
     boto.NoCredentialsError,
     boto.NoAuthTokenError,
     boto.PartialCredentialsError,
-    boto.CredentialRetrievalError,
-    boto.MetadataRetrievalError,
     boto.TokenRetrievalError,
     boto.SSOError,
     boto.LoginError,
@@ -172,14 +170,14 @@ def clean(text: object, length_max: int = TEXT_MAX) -> str:
     return " ".join(words)[:length_max]
 
 
-def unusable_credentials(error: Exception) -> bool:
-    """Did botocore stumble over the credentials that it was given?
+def credentials_away(error: Exception) -> bool:
+    """Is whoever gives out the credentials in trouble: no answer, or one that cannot be used? Better ones may come.
 
-    For those that are over already when they come, or lack a part, it has no error of its own: RuntimeError, KeyError,
-    ValueError. So it is told by the module in which it happened.
+    For credentials that are over already when they come, or lack a part, botocore has no error of its own, but
+    RuntimeError, KeyError, ValueError. So it is told by the module in which it happened.
     """
     if isinstance(error, FAR_SIDE):
-        return False
+        return isinstance(error, boto.CredentialRetrievalError | boto.MetadataRetrievalError)
     frames = walk_tb(error.__traceback__)
     return any(frame.f_globals.get("__name__") == "botocore.credentials" for frame, _ in frames)
 
@@ -190,7 +188,8 @@ def translate(error: Exception, *, operation: str, resource: str, arn: str = "*"
     names = {"operation": operation, "resource": resource}
     if isinstance(error, boto.ClientError):
         return _refused(error, operation, resource, arn)
-    code = "CredentialRetrievalError" if unusable_credentials(error) else type(error).__name__
+    away = credentials_away(error)
+    code = "CredentialRetrievalError" if away else type(error).__name__
     if isinstance(error, UnreadableAnswer):
         # It is not known whether the request took effect, just as if no answer had come.
         text = f"{where}: {clean(error)} ({error.code})"
@@ -198,15 +197,16 @@ def translate(error: Exception, *, operation: str, resource: str, arn: str = "*"
     if isinstance(error, ResponseParserError):
         # Its own text quotes the answer.
         return unreadable(operation, resource)
-    if isinstance(error, NO_CREDENTIALS) or unusable_credentials(error):
+    if isinstance(error, NO_CREDENTIALS):
         return AccessDenied(
             f"{where}: no usable AWS credentials ({code}): {clean(error)}; {CREDENTIALS_MEND}", code=code, **names
         )
     if isinstance(error, boto.ParamValidationError):
         # Its own text quotes the values.
         return InvalidRequest(f"{where}: the request does not fit the service's model ({code})", code=code, **names)
-    sent = not isinstance(error, NOT_CONNECTED)
-    text = f"{where}: no answer ({code}): {clean(error)}"
+    sent = not away and not isinstance(error, NOT_CONNECTED)
+    what = "no usable AWS credentials are to be had" if away else "no answer"
+    text = f"{where}: {what} ({code}): {clean(error)}"
     return Unavailable(text, operation=operation, resource=resource, code=code, answered=False, sent=sent)
 
 

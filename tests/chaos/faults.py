@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from tests.chaos.credentials import Mood
 from tests.chaos.plan import Fault, Kind
 from tests.chaos.site import Site
 from tests.servers import Relay
+from tests.servers.credentials import Mood
 
 _SETTLING_S: Final = 0.5  # for requests that a server has taken in before its line was cut
 

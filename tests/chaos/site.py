@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Self
 
-from tests.chaos.credentials import CredentialsServer
 from tests.chaos.ledger import Book, Ledger
 from tests.chaos.oracle import Bounds
 from tests.chaos.plan import Crew, Fault, Service
@@ -19,6 +18,7 @@ from tests.chaos.worker import Means, Worker, clock_can_be_shifted
 from tests.e2e.daemon import DEADLINE_S, wait_until
 from tests.e2e.story import Mailbox, Table, dynamodb, sqs
 from tests.servers import DynamoDbLocal, ElasticMq
+from tests.servers.credentials import CredentialsServer
 from tests.standin.world import ISOLATION, credentials
 
 LEASE_S: Final = 5.0

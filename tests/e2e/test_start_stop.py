@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.e2e.daemon import Daemon, wait_until
+from tests.servers.credentials import CredentialsServer, Mood
 from tests.servers.relay import Relay
 from tests.standin import Fault, Kind, Remote, StandInProcess
 
@@ -313,6 +314,25 @@ def test_aws_may_be_away_for_a_while(remote: Remote, tmp_path: Path) -> None:
         code, _ = daemon.terminate()
 
     assert (code, text_of(daemon), daemon.events("task_failed")) == (0, [], [])
+
+
+def test_credentials_that_do_not_come_at_the_start_are_waited_for(remote: Remote, tmp_path: Path) -> None:
+    scene = Scene(remote, "no credentials yet", tmp_path)
+    with CredentialsServer() as credentials:
+        credentials.moods[1] = Mood.FAILING
+        environment = scene.environment(scene.name)
+        for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            del environment[variable]
+        environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = credentials.url(1)
+        with Daemon(environment, tmp_path / "log.jsonl") as daemon:
+            waiting = daemon.wait_for("startup_waiting")
+            credentials.moods[1] = Mood.WELL
+            scene.upload(*ITEMS)
+            scene.until_received(*ITEMS)
+            code, _ = daemon.terminate()
+
+    assert "no usable AWS credentials are to be had" in waiting[0]["error"]
+    assert code == 0
 
 
 # --- output that is gone ----------------------------------------------------------------------------------------------

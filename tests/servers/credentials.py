@@ -62,7 +62,7 @@ class CredentialsServer:
         if mood is Mood.FAILING:
             return 500, {"message": "out of order"}
         ends = datetime.now(UTC) + (_LIFE if mood is Mood.WELL else timedelta(seconds=-1))
-        key = f"CHAOS{next(self.handed_out):08}"
+        key = f"KEY{next(self.handed_out):08}"
         return 200, {
             "AccessKeyId": key,
             "SecretAccessKey": "test",
