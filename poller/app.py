@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, TextIO, cast
 
 import uvloop
 
@@ -55,12 +55,24 @@ def _output() -> BinaryIO:
     """Where the log goes; nowhere for a process that was started with its output closed."""
     if sys.stdout is None:
         return open(os.devnull, "wb")
-    return cast("BinaryIO", Outlet(sys.stdout.fileno()))
+    descriptor = _descriptor(sys.stdout)
+    return sys.stdout.buffer if descriptor is None else cast("BinaryIO", Outlet(descriptor))
 
 
 def _last_resort() -> Text:
     """Where it is said that the log fails."""
-    return io.StringIO() if sys.stderr is None else TextOutlet(sys.stderr.fileno())
+    if sys.stderr is None:
+        return io.StringIO()
+    descriptor = _descriptor(sys.stderr)
+    return sys.stderr if descriptor is None else TextOutlet(descriptor)
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    """None for what somebody has put in its place."""
+    try:
+        return stream.fileno()
+    except io.UnsupportedOperation:
+        return None
 
 
 def _give_up_output() -> None:
