@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import secrets
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -28,6 +29,7 @@ def main() -> int:
         sys.exit(f"not found on this machine: {', '.join(missing)}")
     seed = secrets.randbelow(1_000_000) if arguments.seed is None else arguments.seed
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("asked to stop"))  # and the workers with it
     seconds = 60 * arguments.minutes
     if arguments.soak:
         outcome = soak(folder, seed, seconds=seconds, say=say)

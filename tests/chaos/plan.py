@@ -67,13 +67,15 @@ _AT_THE_HOLDER: Final = 0.7  # how often a fault hits one who has something to l
 @dataclass(frozen=True, slots=True)
 class Crew:
     """The workers by number: all; those with a clock that can be shifted; those whose credentials run out; those that
-    must not be ended, so that what they hold after a long time can be told."""
+    must not be ended, so that what they hold after a long time can be told. `durable`: DynamoDB survives a restart.
+    """
 
     workers: tuple[int, ...]
     clocks: tuple[int, ...] = ()
     renewing: tuple[int, ...] = ()
     spared: tuple[int, ...] = ()
     tables: int = 1
+    durable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def plan(seed: int, crew: Crew, *, seconds: float, pace_s: float) -> list[Fault]
 
 
 def _possible(crew: Crew) -> list[Kind]:
-    without = set()
+    without = set() if crew.durable else {Kind.DYNAMODB}
     if not crew.clocks:
         without.add(Kind.CLOCK)
     if not crew.renewing:

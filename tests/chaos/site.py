@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import random
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -56,11 +59,15 @@ dead_letter_queue = "dead"
 
 @dataclass(frozen=True)
 class Scale:
-    """How many workers there are, and how many changes a second. `spared` of them are never ended."""
+    """How many workers there are, and how many changes a second. `spared` of them are never ended.
+
+    `durable`: DynamoDB keeps its tables through a restart, which costs it much of its speed.
+    """
 
     workers: int = 6
     rate: float = 40.0
     spared: int = 0
+    durable: bool = True
     footprint_every_s: float = 2.0
 
 
@@ -77,10 +84,12 @@ class Site:
             renewing=tuple(number for number in numbers if number not in clocks),
             spared=numbers[: scale.spared],
             tables=_TABLES,
+            durable=scale.durable,
         )
         self.folder = folder
         self.scale = scale
-        self.dynamodb = DynamoDbLocal(folder, on_disk=True)
+        self._database = _database() if scale.durable else None
+        self.dynamodb = DynamoDbLocal(folder, shared=True, kept_in=self._database)
         self.sqs = ElasticMq(folder)
         self.credentials = CredentialsServer()
         self.ledger = Ledger([Book("ordered.fifo", ordered=True), Book("every", ordered=False)])
@@ -91,6 +100,8 @@ class Site:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
+            if self._database is not None:
+                stack.callback(shutil.rmtree, self._database)
             for server in (self.dynamodb, self.sqs, self.credentials):
                 stack.enter_context(server)
             self._open()
@@ -103,7 +114,7 @@ class Site:
     def __exit__(self, *exception: object) -> None:
         for loop in (self.memory, self.machine, self.owners_watch, self.writer, *self.consumers):
             loop.cancel()
-        self._stack.__exit__(None, None, None)
+        self._stack.close()
 
     def _open(self) -> None:
         client = dynamodb(self.dynamodb.url)
@@ -196,3 +207,9 @@ class Site:
         """The test's own threads that have failed."""
         loops = (self.writer, *self.consumers, self.owners_watch, self.machine, self.memory)
         return [f"{loop.name}: {loop.failure!r}" for loop in loops if loop.failure is not None]
+
+
+def _database() -> Path:
+    """A folder in memory where there is one: on a disk each write waits for it, leases of six workers among them."""
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="chaos-", dir=memory if os.access(memory, os.W_OK) else None))

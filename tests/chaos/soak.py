@@ -12,7 +12,7 @@ from tests.chaos.site import Scale, Site
 from tests.chaos.traffic import Loop
 from tests.chaos.worker import Footprint
 
-_SCALE: Final = Scale(rate=200.0, spared=4, footprint_every_s=5.0)
+_SCALE: Final = Scale(rate=200.0, spared=4, durable=False, footprint_every_s=5.0)
 _PACE_S: Final = 60.0
 _REPORT_S: Final = 300.0
 _WARM_S: Final = 120.0  # until every worker has had its share of work

@@ -39,14 +39,15 @@ def missing_for_real_servers() -> list[str]:
 class DynamoDbLocal(ServerProcess):
     """DynamoDB with its streams, in memory. Each access key and region has tables of its own.
 
-    `on_disk`: in its folder instead, where tables and streams outlive it, and the same for every access key.
+    `shared`: the same tables for every access key; `kept_in`: in that folder, where tables and streams outlive it.
     """
 
     name: ClassVar[str] = "dynamodb-local"
 
-    def __init__(self, folder: Path, *, on_disk: bool = False) -> None:
+    def __init__(self, folder: Path, *, shared: bool = False, kept_in: Path | None = None) -> None:
         super().__init__(folder)
-        self._place = ["-sharedDb", "-dbPath", str(folder)] if on_disk else ["-inMemory"]
+        self._place = ["-inMemory"] if kept_in is None else ["-dbPath", str(kept_in)]
+        self._place += ["-sharedDb"] if shared else []
 
     def command(self) -> list[str]:
         lib = jars.fetch(self.name)
