@@ -58,6 +58,14 @@ lock: ## Renew requirements/*.txt from pyproject.toml (needs uv; no index addres
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --extra dev pyproject.toml -o requirements/dev.txt
 	echo hatchling | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --constraint requirements/dev.txt - -o requirements/build.txt
 
+.PHONY: chaos soak
+
+chaos: .venv/ready ## Six workers on the real local servers, and faults of every kind (MINUTES=5 SEED=7)
+	.venv/bin/python -m tests.chaos --minutes $(or $(MINUTES),5) $(if $(SEED),--seed $(SEED))
+
+soak: .venv/ready ## The same for long, 200 changes a second and a fault a minute (MINUTES=30 SEED=7)
+	.venv/bin/python -m tests.chaos --soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
+
 clean: ## Remove the environments and caches
 	rm -rf .venv .venv-run .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import random
 import secrets
@@ -11,18 +12,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO, cast
 
 import uvloop
 
 from poller import __version__
 from poller.application import Application, Muster
 from poller.events import DaemonStarting, DaemonStopped, DaemonStopping, HttpListening
-from poller.observe.fanout import Fanout
+from poller.observe.fanout import Fanout, Text
 from poller.observe.http import HttpServer, standard_pages
 from poller.observe.lag import LagMeter
 from poller.observe.log import LogSink, capture_libraries
 from poller.observe.metrics import Metrics
+from poller.observe.outlet import Outlet, TextOutlet
 from poller.observe.overview import Overview
 from poller.observe.status import Report
 from poller.observe.watch import ByStream, Watch
@@ -45,7 +47,26 @@ def main(configs: Sequence[Path], environ: Mapping[str, str]) -> int:
 
 def _output() -> BinaryIO:
     """Where the log goes; nowhere for a process that was started with its output closed."""
-    return sys.stdout.buffer if sys.stdout is not None else open(os.devnull, "wb")
+    if sys.stdout is None:
+        return open(os.devnull, "wb")
+    descriptor = _descriptor(sys.stdout)
+    return sys.stdout.buffer if descriptor is None else cast("BinaryIO", Outlet(descriptor))
+
+
+def _last_resort() -> Text:
+    """Where it is said that the log fails."""
+    if sys.stderr is None:
+        return io.StringIO()
+    descriptor = _descriptor(sys.stderr)
+    return sys.stderr if descriptor is None else TextOutlet(descriptor)
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    """None for what somebody has put in its place."""
+    try:
+        return stream.fileno()
+    except io.UnsupportedOperation:
+        return None
 
 
 def _give_up_output() -> None:
@@ -81,7 +102,7 @@ class Daemon:
         self._report = Overview(reports, self._clock) if len(reports) > 1 else next(iter(reports.values()))
         self._metrics.register_ready(self._report.ready)
         self._muster = Muster(watches)
-        self._emit = Fanout([self._log, self._metrics, ByStream(watches), self._muster], sys.stderr)
+        self._emit = Fanout([self._log, self._metrics, ByStream(watches), self._muster], _last_resort())
         self._world = World(self._clock, self._emit, random.Random())
         self._stop = asyncio.Event()
         self._stop_asked_at = 0.0

@@ -133,6 +133,14 @@ class TaskFailed(Event):
     retry_in_s: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLinesLost(Event):
+    """Before this line so many could not be written: the disk was full, or nobody read them."""
+
+    level: ClassVar[Level | None] = "warning"
+    lines: int
+
+
 # --- the stream and its shards --------------------------------------------------------------------------------------
 
 

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from traceback import walk_tb
 from typing import Final
 
 from botocore import exceptions as boto
@@ -45,7 +46,8 @@ class UnreadableAnswer(Exception):
         self.code = code
 
 
-# What the far side or the way to it can raise through botocore. Anything else is a defect of our own.
+# What the far side or the way to it can raise through botocore. Anything else is a defect of our own, but for
+# credentials that come and cannot be used (`credentials_away`).
 FAR_SIDE: Final = (boto.ClientError, boto.BotoCoreError, UnreadableAnswer, ResponseParserError, OSError)
 
 # The error's class by the last part of its code (`AWS.SimpleQueueService.NonExistentQueue`). What is not here is
@@ -143,8 +145,6 @@ NO_CREDENTIALS: Final = (
     boto.NoCredentialsError,
     boto.NoAuthTokenError,
     boto.PartialCredentialsError,
-    boto.CredentialRetrievalError,
-    boto.MetadataRetrievalError,
     boto.TokenRetrievalError,
     boto.SSOError,
     boto.LoginError,
@@ -170,13 +170,26 @@ def clean(text: object, length_max: int = TEXT_MAX) -> str:
     return " ".join(words)[:length_max]
 
 
+def credentials_away(error: Exception) -> bool:
+    """Is whoever gives out the credentials in trouble: no answer, or one that cannot be used? Better ones may come.
+
+    For credentials that are over already when they come, or lack a part, botocore has no error of its own, but
+    RuntimeError, KeyError, ValueError. So it is told by the module in which it happened.
+    """
+    if isinstance(error, FAR_SIDE):
+        return isinstance(error, boto.CredentialRetrievalError | boto.MetadataRetrievalError)
+    frames = walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == "botocore.credentials" for frame, _ in frames)
+
+
 def translate(error: Exception, *, operation: str, resource: str, arn: str = "*") -> AwsError:
-    """The error of `poller.errors` for what a call of botocore raised (one of `FAR_SIDE`)."""
+    """The error of `poller.errors` for what a call of botocore raised (one of `FAR_SIDE`, or about credentials)."""
     where = f"{operation} on {resource}"
     names = {"operation": operation, "resource": resource}
     if isinstance(error, boto.ClientError):
         return _refused(error, operation, resource, arn)
-    code = type(error).__name__
+    away = credentials_away(error)
+    code = "CredentialRetrievalError" if away else type(error).__name__
     if isinstance(error, UnreadableAnswer):
         # It is not known whether the request took effect, just as if no answer had come.
         text = f"{where}: {clean(error)} ({error.code})"
@@ -191,8 +204,9 @@ def translate(error: Exception, *, operation: str, resource: str, arn: str = "*"
     if isinstance(error, boto.ParamValidationError):
         # Its own text quotes the values.
         return InvalidRequest(f"{where}: the request does not fit the service's model ({code})", code=code, **names)
-    sent = not isinstance(error, NOT_CONNECTED)
-    text = f"{where}: no answer ({code}): {clean(error)}"
+    sent = not away and not isinstance(error, NOT_CONNECTED)
+    what = "no usable AWS credentials are to be had" if away else "no answer"
+    text = f"{where}: {what} ({code}): {clean(error)}"
     return Unavailable(text, operation=operation, resource=resource, code=code, answered=False, sent=sent)
 
 

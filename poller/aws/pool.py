@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, ParamSpec, TypeVar
 
-from poller.aws.errors import FAR_SIDE, Target, translate
+from poller.aws.errors import FAR_SIDE, Target, credentials_away, translate
 from poller.errors import AwsError, DeadlinePassed, Unavailable
 from poller.events import ApiCalled, Emit
 
@@ -138,12 +138,12 @@ class Pool:
     def _attempt(self, call: _Call) -> tuple[Any, Exception | None]:
         try:
             return call.function(*call.args, **call.kwargs), None
-        except FAR_SIDE as error:
+        except Exception as error:  # noqa: BLE001 - a defect belongs to the caller, not to the thread
+            if not isinstance(error, FAR_SIDE) and not credentials_away(error):
+                return None, error
             translated = translate(error, operation=call.operation, resource=call.target.name, arn=call.target.arn)
             translated.__cause__ = error
             return None, translated
-        except Exception as error:  # noqa: BLE001 - a defect: it belongs to the caller, not to the thread
-            return None, error
 
     # --- on the loop ---
 

@@ -15,7 +15,7 @@ from botocore.exceptions import BotoCoreError, InvalidRegionError
 
 from poller import __version__
 from poller.aws.endpoints import check_endpoint, endpoint_variables
-from poller.aws.errors import CREDENTIALS_MEND, NO_CREDENTIALS, clean, translate
+from poller.aws.errors import CREDENTIALS_MEND, NO_CREDENTIALS, clean, credentials_away, translate
 from poller.aws.pool import Lane, Pool
 from poller.errors import AccessDenied, ConfigurationError, PollerError
 from poller.events import Emit
@@ -83,8 +83,8 @@ class Aws:
     async def open(cls, config: AwsConfig, emit: Emit, monotonic: Callable[[], float]) -> Aws:
         """Makes the session and the hot clients, in a thread; nothing is asked of AWS itself.
 
-        ConfigurationError: no region, an unusable profile or endpoint. AccessDenied: no credentials anywhere; since a
-        container's may come late, it makes sense to try again.
+        ConfigurationError: no region, an unusable profile or endpoint. AccessDenied: no credentials anywhere.
+        Unavailable: whoever gives them out is in trouble, and it makes sense to try again.
         """
         return cls(config, await asyncio.to_thread(_open, config), emit, monotonic)
 
@@ -170,7 +170,9 @@ def _client(session: Session, service: str, config: AwsConfig, threads: int, reg
     create: Callable[..., Any] = session.client  # its types are one overload a service
     try:
         client = create(service, region_name=region, config=_boto_config(config, threads))
-    except (BotoCoreError, ValueError) as error:
+    except Exception as error:
+        if not isinstance(error, BotoCoreError | ValueError) and not credentials_away(error):
+            raise
         raise _unusable(service, region, error) from error
     check_endpoint(
         client.meta.service_model.service_id,
@@ -185,7 +187,7 @@ def _unusable(service: str, region: str, error: Exception) -> PollerError:
     """Why botocore does not make a client: region, credentials, configuration file or endpoint."""
     if isinstance(error, InvalidRegionError):
         return ConfigurationError(f"AWS_REGION={clean(region)}: not the name of a region: write it as eu-west-1")
-    if isinstance(error, NO_CREDENTIALS):
+    if isinstance(error, NO_CREDENTIALS) or credentials_away(error):
         return translate(error, operation="GetCredentials", resource="AWS")
     if isinstance(error, BotoCoreError):
         return ConfigurationError(

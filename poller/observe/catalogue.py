@@ -49,8 +49,9 @@ class Entry(NamedTuple):
 LIBRARY: Final = Entry(
     LIBRARY_EVENT,
     "warning",
-    ("logger", "message", "error"),
-    "Something that a library had to say; `error` only where there was one, by its kind and place."
+    ("logger", "message", "error", "repeated"),
+    "Something that a library had to say; `error` only where there was one, by its kind and place. What it says again"
+    " is a line once a minute; `repeated`: how often it was not."
     " The level is the library's own: warnings and errors, and with `POLLER_LOG_LEVEL=debug` its info; never its debug,"
     " which shows requests and answers.",
 )

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TextIO
+from typing import Protocol
 
 from poller.events import Emit, Event
+
+
+class Text(Protocol):
+    """What takes text: `sys.stderr`, or what stands for it."""
+
+    def write(self, text: str, /) -> object: ...
+
+    def flush(self) -> object: ...
 
 
 class Fanout:
@@ -14,7 +22,7 @@ class Fanout:
     A sink that fails is reported once on `stderr`, since the log may be what failed; the daemon and the others go on.
     """
 
-    def __init__(self, sinks: Sequence[Emit], stderr: TextIO) -> None:
+    def __init__(self, sinks: Sequence[Emit], stderr: Text) -> None:
         self._sinks = tuple(sinks)
         self._stderr = stderr
         self._reported: set[int] = set()
@@ -32,6 +40,7 @@ class Fanout:
         self._reported.add(id(sink))
         what = f"{type(sink).__name__} failed on {event.name()}: {type(error).__name__}: {error}"
         try:
-            print(f"poller: {what!a}; said once", file=self._stderr, flush=True)
+            self._stderr.write(f"poller: {what!a}; said once\n")
+            self._stderr.flush()
         except (OSError, ValueError):
             return  # nowhere left to say it

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 import traceback
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import PurePath
@@ -17,7 +18,7 @@ from typing import Any, BinaryIO, Final, Literal
 
 import structlog
 
-from poller.events import Event, Level
+from poller.events import Event, Level, LogLinesLost
 
 Format = Literal["auto", "json", "console"]
 
@@ -34,6 +35,9 @@ _COLOURS: Final = {"debug": "\x1b[2m", "info": "\x1b[32m", "warning": "\x1b[33m"
 _NO_COLOUR: Final = "\x1b[0m"
 # Whoever lowers one of these by name must not succeed either: their debug lines hold requests, answers and signatures.
 _SHOW_THE_WIRE: Final = ("botocore", "boto3", "urllib3")
+
+_REPEAT_S: Final = 60.0
+_REPEATS_MAX: Final = 256
 
 _encode = json.JSONEncoder(default=str, separators=(",", ":")).encode
 
@@ -56,16 +60,28 @@ class LogSink:
         self._methods: Final[dict[str, Callable[..., Any]]] = {name: getattr(logger, name) for name in _NUMBERS}
         # What to call for each class of events, and its fields; nothing to call: it is not logged at this level.
         self._plans: Final[dict[type[Event], tuple[Callable[..., Any] | None, str, tuple[str, ...]]]] = {}
+        self._lost = 0
 
     def __call__(self, event: Event) -> None:
         kind = type(event)
         method, name, names = self._plans.get(kind) or self._plan(kind)
         if method is not None:
-            method(name, **{field: _brief(getattr(event, field)) for field in names})
+            self._write(method, name, {field: _brief(getattr(event, field)) for field in names})
 
     def library(self, level: Level, **said: object) -> None:
         """A line of a library's."""
-        self._methods[level](LIBRARY_EVENT, **said)
+        self._write(self._methods[level], LIBRARY_EVENT, said)
+
+    def _write(self, method: Callable[..., Any], name: str, said: Mapping[str, object]) -> None:
+        """A line, and before it how many have not got through since the last one that has."""
+        try:
+            if self._lost:
+                self._methods["warning"](LogLinesLost.name(), lines=self._lost)
+                self._lost = 0
+            method(name, **said)
+        except OSError:
+            self._lost += 1
+            raise
 
     def _plan(self, kind: type[Event]) -> tuple[Callable[..., Any] | None, str, tuple[str, ...]]:
         silent = kind.level is None or _NUMBERS[kind.level] < self.level
@@ -122,27 +138,55 @@ def _plain(value: object) -> str:
 class _Bridge(logging.Handler):
     """Hands the records of stdlib logging to the sink."""
 
-    def __init__(self, sink: LogSink) -> None:
+    def __init__(self, sink: LogSink, monotonic: Callable[[], float]) -> None:
         # A library's INFO is about itself ("found credentials in ..."): for those who look for a fault. Its DEBUG shows
         # the wire, and is never logged.
         super().__init__(logging.INFO if sink.level <= logging.DEBUG else max(logging.WARNING, sink.level))
         self._sink = sink
+        self._repeats = _Repeats(monotonic)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             message = record.getMessage()
         except Exception:  # noqa: BLE001 - a library's slip in its own arguments is still worth its line
             message = str(record.msg)
-        said = {"logger": record.name, "message": message}
+        said: dict[str, object] = {"logger": record.name, "message": message}
         error = record.exc_info[1] if record.exc_info else None
         if error is not None:
             # asyncio shows the failed task, and with it the error's text, from the second line on.
             said["message"] = message.partition("\n")[0]
             said["error"] = whereabouts(error)
+        repeated = self._repeats.since_said(tuple(said.values()))
+        if repeated is None:
+            return
+        if repeated:
+            said["repeated"] = repeated
         try:
             self._sink.library(_level(record.levelno), **said)
         except (OSError, ValueError):
             return  # a log that cannot be written cannot say so: `Fanout` does when it meets it
+
+
+class _Repeats:
+    """Of what a library says again and again, as botocore does at every call without credentials, one line a minute."""
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        # When it was said last, and how often it was not since; those that were said last in the end.
+        self._known: dict[tuple[object, ...], tuple[float, int]] = {}
+
+    def since_said(self, what: tuple[object, ...]) -> int | None:
+        """How often it was kept back since it was said last; None: keep it back."""
+        now = self._monotonic()
+        said_at, kept_back = self._known.get(what, (-math.inf, 0))
+        if now - said_at < _REPEAT_S:
+            self._known[what] = (said_at, kept_back + 1)
+            return None
+        self._known.pop(what, None)
+        self._known[what] = (now, 0)
+        if len(self._known) > _REPEATS_MAX:
+            del self._known[next(iter(self._known))]
+        return kept_back
 
 
 def whereabouts(error: BaseException) -> str:
@@ -160,9 +204,9 @@ def _level(number: int) -> Level:
     return "warning" if number >= logging.WARNING else "info"
 
 
-def capture_libraries(sink: LogSink) -> Callable[[], None]:
+def capture_libraries(sink: LogSink, *, monotonic: Callable[[], float] = time.monotonic) -> Callable[[], None]:
     """Sends what libraries log, and Python's warnings, through the sink from now on; the answer undoes it."""
-    root, bridge = logging.getLogger(), _Bridge(sink)
+    root, bridge = logging.getLogger(), _Bridge(sink, monotonic)
     loggers = [root, *map(logging.getLogger, _SHOW_THE_WIRE)]
     before = [(logger, logger.level) for logger in loggers]
     handlers = root.handlers[:]

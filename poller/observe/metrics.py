@@ -31,6 +31,7 @@ LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
         events.DaemonStopping,
         events.DaemonStopped,
         events.TaskFailed,
+        events.LogLinesLost,
         events.StreamReplaced,
         events.StreamSwitched,
         events.StreamEnded,

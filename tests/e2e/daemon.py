@@ -40,6 +40,10 @@ class Daemon:
             raise AssertionError("the daemon is not running")
         return self._process
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         with self.log.open("ab") as out:
             self._process = subprocess.Popen(
@@ -74,7 +78,7 @@ class Daemon:
     def events(self, name: str | None = None) -> list[dict[str, Any]]:
         """What all its lives have logged, in order; only the events of that name, if one is given."""
         lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
-        events = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        events = [event for line in lines if (event := _event(line))]
         return [event for event in events if name is None or event["event"] == name]
 
     def wait_for(self, name: str, count: int = 1) -> list[dict[str, Any]]:
@@ -91,6 +95,15 @@ class Daemon:
 
     def tail(self) -> str:
         return self.log.read_text(encoding="utf-8")[-4000:]
+
+
+def _event(line: str) -> dict[str, Any]:
+    """Nothing from what is no event: another program's line, or one that a kill or a full disk has cut off."""
+    try:
+        event: dict[str, Any] = json.loads(line) if line.startswith("{") else {}
+    except ValueError:
+        return {}
+    return event
 
 
 def wait_until(condition: Callable[[], bool], why: Callable[[], str], at_most_s: float = DEADLINE_S) -> None:

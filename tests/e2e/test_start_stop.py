@@ -13,12 +13,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from tests.e2e.daemon import Daemon, wait_until
+from tests.servers.credentials import CredentialsServer, Mood
 from tests.servers.relay import Relay
 from tests.standin import Fault, Kind, Remote, StandInProcess
 
@@ -314,6 +316,25 @@ def test_aws_may_be_away_for_a_while(remote: Remote, tmp_path: Path) -> None:
     assert (code, text_of(daemon), daemon.events("task_failed")) == (0, [], [])
 
 
+def test_credentials_that_do_not_come_at_the_start_are_waited_for(remote: Remote, tmp_path: Path) -> None:
+    scene = Scene(remote, "no credentials yet", tmp_path)
+    with CredentialsServer() as credentials:
+        credentials.moods[1] = Mood.FAILING
+        environment = scene.environment(scene.name)
+        for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            del environment[variable]
+        environment["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = credentials.url(1)
+        with Daemon(environment, tmp_path / "log.jsonl") as daemon:
+            waiting = daemon.wait_for("startup_waiting")
+            credentials.moods[1] = Mood.WELL
+            scene.upload(*ITEMS)
+            scene.until_received(*ITEMS)
+            code, _ = daemon.terminate()
+
+    assert "no usable AWS credentials are to be had" in waiting[0]["error"]
+    assert code == 0
+
+
 # --- output that is gone ----------------------------------------------------------------------------------------------
 
 
@@ -337,6 +358,28 @@ def test_without_a_reader_of_its_output_it_goes_on(remote: Remote, tmp_path: Pat
     assert said.startswith("poller: 'LogSink failed on ")
     assert said.endswith(": BrokenPipeError: [Errno 32] Broken pipe'; said once\n")
     assert said.count("\n") == 1
+    assert code == 0
+    assert seconds < BOUND_S
+    assert scene.owners() == []
+
+
+def test_with_a_reader_of_its_output_that_stands_still_it_goes_on(remote: Remote, tmp_path: Path) -> None:
+    scene = Scene(remote, "nobody reads on", tmp_path)
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while os.write(writer, b"x" * 4096):
+            pass
+    os.set_blocking(writer, True)
+    with subprocess.Popen(
+        [sys.executable, "-m", "poller", "run"], env=scene.environment(scene.name), stdout=writer, stderr=writer
+    ) as process:
+        os.close(writer)
+        scene.upload(*ITEMS)
+        scene.until_received(*ITEMS)
+        code, seconds = ended(process, signal.SIGTERM)
+    os.close(reader)
+
     assert code == 0
     assert seconds < BOUND_S
     assert scene.owners() == []

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from functools import cache
+from pathlib import Path
 from typing import ClassVar, Final
 
 from tests.servers import jars
@@ -36,14 +37,31 @@ def missing_for_real_servers() -> list[str]:
 
 
 class DynamoDbLocal(ServerProcess):
-    """DynamoDB with its streams, in memory. Each access key and region has tables of its own."""
+    """DynamoDB with its streams, in memory. Each access key and region has tables of its own.
+
+    `shared`: the same tables for every access key; `kept_in`: in that folder, where tables and streams outlive it.
+    """
 
     name: ClassVar[str] = "dynamodb-local"
+
+    def __init__(self, folder: Path, *, shared: bool = False, kept_in: Path | None = None) -> None:
+        super().__init__(folder)
+        self._place = ["-inMemory"] if kept_in is None else ["-dbPath", str(kept_in)]
+        self._place += ["-sharedDb"] if shared else []
 
     def command(self) -> list[str]:
         lib = jars.fetch(self.name)
         main = "software.amazon.dynamodb.services.local.main.ServerRunner"
-        return [*_JAVA, f"-Djava.library.path={lib}", "-cp", f"{lib}/*", main, "-inMemory", "-port", str(self.port)]
+        return [
+            *_JAVA,
+            f"-Djava.library.path={lib}",
+            "-cp",
+            f"{lib}/*",
+            main,
+            *self._place,
+            "-port",
+            str(self.port),
+        ]
 
     def environment(self) -> dict[str, str]:
         return super().environment() | {"DDB_LOCAL_TELEMETRY": "0"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 from typing import ClassVar
 
@@ -201,6 +203,40 @@ def test_a_line_may_be_slow(relay: Relay) -> None:
     relay.delay_s = 0.15
     with pytest.raises(TimeoutError):
         status(relay.url, timeout_s=0.1)
+    assert status(relay.url) == 200
+
+
+def test_bytes_may_trickle(relay: Relay) -> None:
+    relay.bytes_per_s = 20.0
+    with socket.create_connection(("127.0.0.1", relay.port), timeout=0.2) as line:
+        line.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        with pytest.raises(TimeoutError):
+            line.recv(1)
+    relay.mend()
+    assert status(relay.url) == 200
+
+
+def test_every_second_answer_may_be_lost(relay: Relay) -> None:
+    relay.lose_every = 2
+    answered = 0
+    for _ in range(4):
+        with contextlib.suppress(OSError, HTTPException), urllib.request.urlopen(relay.url, timeout=10) as answer:
+            answered += bool(answer.read())
+    assert answered < 4
+    relay.mend()
+    assert status(relay.url) == 200
+
+
+def test_a_deaf_line_accepts_and_never_answers_until_it_hears(relay: Relay) -> None:
+    relay.deafen()
+    with socket.create_connection(("127.0.0.1", relay.port), timeout=0.2) as line:
+        line.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        with pytest.raises(TimeoutError):
+            line.recv(1)
+        relay.hear()
+        line.settimeout(10)
+        with pytest.raises(ConnectionResetError):
+            line.recv(1)
     assert status(relay.url) == 200
 
 

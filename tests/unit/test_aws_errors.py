@@ -134,7 +134,6 @@ def test_without_a_readable_answer_it_is_not_known_what_took_effect(error: Excep
     [
         boto.NoCredentialsError(),
         boto.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"),
-        boto.CredentialRetrievalError(provider="process", error_msg="exit 1"),
         boto.UnauthorizedSSOTokenError(),
     ],
 )
@@ -143,6 +142,21 @@ def test_missing_credentials_are_a_denied_access_with_the_mend(error: Exception)
 
     assert isinstance(translated, AccessDenied)
     assert "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY" in str(translated)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        boto.CredentialRetrievalError(provider="process", error_msg="exit 1"),
+        boto.MetadataRetrievalError(error_msg="500"),
+    ],
+)
+def test_credentials_that_do_not_come_are_waited_for_and_nothing_was_sent(error: Exception) -> None:
+    translated = _translate(error)
+
+    assert isinstance(translated, Unavailable)
+    assert not translated.sent
+    assert "no usable AWS credentials are to be had (CredentialRetrievalError)" in str(translated)
 
 
 # --- messages ---

@@ -188,6 +188,21 @@ def test_an_error_in_a_group_is_told_by_itself() -> None:
     assert whereabouts(ExceptionGroup("several", [KeyError("a customer's name")])) == "KeyError"
 
 
+def test_what_a_library_says_again_and_again_is_one_line_a_minute() -> None:
+    stream, seconds = io.BytesIO(), iter([0.0, 0.1, 59.0, 60.0, 61.0, 62.0])
+    undo = capture_libraries(LogSink("info", "json", stream, now=lambda: AT), monotonic=lambda: next(seconds))
+    for _ in range(5):
+        logging.getLogger("botocore.credentials").warning("expired")
+    logging.getLogger("botocore.credentials").warning("another")
+    undo()
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(line["message"], line.get("repeated")) for line in lines] == [
+        ("expired", None),
+        ("expired", 2),
+        ("another", None),
+    ]
+
+
 def test_a_library_that_misuses_its_logger_is_still_heard() -> None:
     with library_lines() as lines:
         logging.getLogger("aiohttp").error("%d", "one")
