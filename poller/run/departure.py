@@ -59,10 +59,7 @@ class Departure:
             return  # its reader is about to finish it, and there is nothing to hand over but its children
         self._readers.stop_reading(tenure)
         await bounded(self._pace.drain_s, [self._drain(tenure)])
-        failures = 0
-        while not await self._checkpoint(tenure) and tenure.valid(self._clock.monotonic()):
-            failures += 1
-            await self._clock.sleep(_BACKOFF.wait_s(failures, self._rng.random()))
+        await self._checkpoint_last(tenure)
         await self._keeper.release(tenure)
 
     async def leave(self, began: float, stop_renewing: Callable[[], None]) -> bool:
@@ -78,7 +75,7 @@ class Departure:
         farewell_s = min(self._pace.farewell_s, left_s / 4)
         drain_s = min(self._pace.drain_s, left_s - 2 * farewell_s)
         drained = await bounded(drain_s, [self._drain(tenure) for tenure in tenures])
-        written = await bounded(farewell_s, [self._checkpoint(tenure) for tenure in tenures])
+        written = await bounded(farewell_s, [self._checkpoint_last(tenure) for tenure in tenures])
         # Nothing is sent any more: what lapses now is given back all the same.
         stop_renewing()
         # A child that was being inherited as this began is mine by now, perhaps.
@@ -96,8 +93,16 @@ class Departure:
                 async with asyncio.timeout(max(0.0, until - self._clock.monotonic())):
                     await self._shares.look()
 
+    async def _checkpoint_last(self, tenure: Tenure) -> bool:
+        """Again and again as long as the lease lasts: what it lacks will be sent again. True: the table has it."""
+        failures = 0
+        while not (written := await self._checkpoint(tenure)) and tenure.valid(self._clock.monotonic()):
+            failures += 1
+            await self._clock.sleep(_BACKOFF.wait_s(failures, self._rng.random()))
+        return written
+
     async def _give_back(self, tenure: Tenure) -> bool:
-        return tenure.released or await self._keeper.release(tenure)
+        return tenure.released or await self._keeper.release(tenure, insist=True)
 
     async def _drain(self, tenure: Tenure) -> bool:
         await tenure.drained()

@@ -24,6 +24,8 @@ from poller.run.tenure import Standing, Tenure
 _LOOK_AT_MOST_S = 4.2
 # How long after its row was made a shard may still be begun at LATEST by its word: "now" is still then.
 _FRESH_S = 1.0
+# How soon a lease that could not be given back is given back again, by a worker that has little time left.
+_INSIST_S = 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,25 +210,20 @@ class LeaseKeeper:
             lambda row: self.table.rows.adopt(row, stream_arn),
         )
 
-    async def release(self, tenure: Tenure) -> bool:
-        """Gives the lease back; afterwards the tenure is over in any case. True: the table has heard of it."""
+    async def release(self, tenure: Tenure, *, insist: bool = False) -> bool:
+        """Gives the lease back; afterwards the tenure is over in any case. True: the table has heard of it.
+
+        `insist`: an error does not end it, but is followed by another try, until the caller has enough.
+        """
         if tenure.over:
             return False
         self._parting.add(tenure.shard_id)
         await self._steady()
-        try:
-            async with tenure.lock:
-                if self.tenures.get(tenure.shard_id) is not tenure:
-                    return tenure.released
-                tenure.closed = True  # from the moment on at which another worker may have it
-                await self.table.call("release", self.table.rows.release(tenure.lease))
-        except LeaseConflict:
-            self.end(tenure, "taken")
-            return False
-        except AwsError:
-            self.end(tenure, "unreleased")
-            return False
+        if not await self._given_back(tenure, insist=insist):
+            return tenure.released
         tenure.released = True
+        if self.tenures.get(tenure.shard_id) is not tenure:
+            return True  # its deadline came before the answer
         self._end(tenure)
         self._emit(
             LeaseReleased(
@@ -237,6 +234,30 @@ class LeaseKeeper:
             )
         )
         return True
+
+    async def _given_back(self, tenure: Tenure, *, insist: bool) -> bool:
+        """Has the table heard of it? If not, the tenure is over all the same."""
+        tried = False
+        while True:
+            try:
+                async with tenure.lock:
+                    if self.tenures.get(tenure.shard_id) is not tenure:
+                        return False
+                    tenure.closed = True  # from the moment on at which another worker may have it
+                    await self.table.call("release", self.table.rows.release(tenure.lease))
+            except LeaseConflict:
+                if tried:
+                    return True  # an earlier try had landed, and its answer was lost
+                self.end(tenure, "taken")
+                return False
+            except AwsError:
+                if not insist:
+                    self.end(tenure, "unreleased")
+                    return False
+                tried = True
+                await self._clock.sleep(_INSIST_S)
+            else:
+                return True
 
     async def _steady(self) -> None:
         """Before a lease is given back: it is no sign of life any more then, and another row must be one."""

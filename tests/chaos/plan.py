@@ -39,8 +39,8 @@ class Kind(StrEnum):
 
 LINES: Final = (Kind.CUT, Kind.HOLD, Kind.SLOW, Kind.TRICKLE, Kind.RESET, Kind.DEAF, Kind.LOSE)
 PROCESS: Final = (Kind.KILL, Kind.STOP, Kind.FREEZE, Kind.LOG_FULL)
-# Nothing may follow from these: no message twice, no lease that moves.
-HARMLESS: Final = frozenset({Kind.LOG_FULL, Kind.CLOCK})
+# No message may come twice because of these.
+HARMLESS: Final = frozenset({Kind.STOP, Kind.LOG_FULL, Kind.CLOCK})
 
 # For how many seconds, at least and at most. A lease lasts 5 s here.
 _SECONDS: Final[dict[Kind, tuple[float, float]]] = {

@@ -7,15 +7,23 @@ from pathlib import Path
 
 import pytest
 
+from tests.chaos.__main__ import show_logs
 from tests.chaos.run import chaos
 from tests.chaos.site import Scale
 from tests.chaos.worker import clock_can_be_shifted
 
+# With this seed every kind comes in so short a time, and the last one is over by its end.
+SEED = 193
+SECONDS = 42.0
+PACE_S = 2.5
+
 
 @pytest.mark.real
 def test_whatever_happens_everything_arrives_in_order_and_twice_only_for_a_reason(tmp_path: Path) -> None:
-    outcome = chaos(tmp_path, 20, Scale(), seconds=45.0, pace_s=3.0, say=print)
+    outcome = chaos(tmp_path, SEED, Scale(), seconds=SECONDS, pace_s=PACE_S, say=print)
     print(outcome.report())
+    if outcome.wrongs:
+        show_logs(tmp_path)
     assert outcome.wrongs == []
 
 

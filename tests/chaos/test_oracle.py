@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests.chaos.ledger import Book, Change, Ledger
 from tests.chaos.oracle import Bounds, Owners, Spell, wrongs_of_delivery
 from tests.chaos.plan import Crew, Fault, Kind, Service, plan
+from tests.chaos.test_chaos import PACE_S, SECONDS, SEED
 
 CREW = Crew((1, 2, 3, 4, 5, 6), clocks=(1, 2), renewing=(3, 4, 5, 6), spared=(1, 2, 3), tables=4)
 BOUNDS = Bounds(before_ms=2_000, after_ms=3_000)
@@ -42,6 +45,10 @@ def test_the_same_seed_gives_the_same_faults_and_another_one_others() -> None:
 def test_every_kind_comes_before_one_comes_again() -> None:
     kinds = [fault.kind for fault in plan(7, CREW, seconds=1_000, pace_s=3)]
     assert set(kinds[: len(Kind)]) == set(Kind)
+
+
+def test_the_short_run_has_a_fault_of_every_kind() -> None:
+    assert {fault.kind for fault in plan(SEED, replace(CREW, spared=()), seconds=SECONDS, pace_s=PACE_S)} == set(Kind)
 
 
 def test_faults_only_befall_those_whom_they_may_befall() -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from poller.errors import Unavailable
 from poller.events import LeaseReleased, ShardFinished, ShardStarted
 from poller.model import SHARD_END
-from tests.memory.gates import failing, fault
+from tests.memory.gates import failing, fault, no_answer
 from tests.rig import Options, Rig, by_item
 from tests.virtual import VirtualClock, run
 
@@ -44,6 +46,21 @@ def test_leaving_gives_every_lease_back_after_a_last_checkpoint() -> None:
         rig.uploads(5)
         async with rig.running():
             await rig.until(lambda: len(rig.received()) == 5)
+        assert [event.checkpoint for event in rig.said(LeaseReleased)] == list(rig.checkpoints().values())
+        assert all(row.owner is None for row in rig.leases.rows.values())
+
+    run(story)
+
+
+@pytest.mark.parametrize("gate", ["before", "after"])
+def test_leaving_lets_no_hiccup_of_the_lease_table_cost_the_last_checkpoint_or_keep_a_lease(gate: str) -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.uploads(5)
+        async with rig.running():
+            await rig.until(lambda: len(rig.received()) == 5)
+            setattr(rig.leases, gate, failing(no_answer, "UpdateItem", times=3))
+        assert rig.caught_up()
         assert [event.checkpoint for event in rig.said(LeaseReleased)] == list(rig.checkpoints().values())
         assert all(row.owner is None for row in rig.leases.rows.values())
 

@@ -112,8 +112,12 @@ class Relay:
 
     async def _cut(self) -> None:
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            server, self._server = self._server, None
+            # asyncio forgets to close what it has accepted and not yet passed on when its server is closed.
+            for listening in server.sockets:
+                self._loop.remove_reader(listening.fileno())
+            await asyncio.sleep(0)
+            server.close()
         await self._reset()
 
     async def _hear(self) -> None:
