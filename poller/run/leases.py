@@ -380,6 +380,8 @@ class LeaseKeeper:
             "checkpoint",
             lambda row: row.checkpointed(checkpoint, time_ms),
             lambda row: self._table.checkpoint(row, checkpoint, time_ms, tenure.deadline),
+            # One that has waited for the write of the shard's end must not take that back.
+            needless=lambda row: row.finished,
         )
         self._emit(
             CheckpointWritten(
@@ -473,9 +475,15 @@ class LeaseKeeper:
         operation: str,
         expected: Callable[[Lease], Lease],
         call: Callable[[Lease], Awaitable[Lease]],
+        needless: Callable[[Lease], bool] = lambda _: False,
     ) -> None:
-        """One write to a row of mine. `expected` is what the row will be, `call` makes it so."""
+        """One write to a row of mine. `expected` is what the row will be, `call` makes it so.
+
+        Its turn may come late: `needless` tells, of the row as the writes before it have left it, whether to let it be.
+        """
         async with tenure.lock, self._writes:
+            if needless(tenure.lease):
+                return
             self._still_valid(tenure, f"{operation} could be sent")
             tenure.asked_at = self._clock.monotonic()
             try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import math
 import zlib
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -115,6 +116,7 @@ class MemoryStream:
         self.shards = ShardTree(clock.wall())
         self.page_shards = page_shards
         self.gone = False
+        self.iterator_life_s = ITERATOR_LIFE_S
         self.before: Gate = open_gate
         self._clock = clock
 
@@ -173,7 +175,7 @@ class MemoryStream:
         await self._enter("GetRecords", self.info.table)
         shard_id, after, given_s = self._parse(iterator)
         shard = self._shard(shard_id, "GetRecords")
-        if self._clock.monotonic() - given_s > ITERATOR_LIFE_S:
+        if self._clock.monotonic() - given_s > self.iterator_life_s:
             raise fault(IteratorExpired, "GetRecords", self.info.table, "ExpiredIteratorException")
         if after < shard.trimmed:
             raise fault(DataTrimmed, "GetRecords", self.info.table, "TrimmedDataAccessException")
@@ -237,12 +239,12 @@ class MemoryStream:
             shard.empty_pages -= 1
         else:
             size = 0
-            for entry in shard.entries:
-                if entry.sequence_number > after and len(entries) < limit:
-                    size += len(entry.body)
-                    if entries and size > PAGE_BYTES_MAX:
-                        break
-                    entries.append(entry)
+            first = bisect_right(shard.entries, after, key=lambda entry: entry.sequence_number)
+            for entry in shard.entries[first : first + limit]:
+                size += len(entry.body)
+                if entries and size > PAGE_BYTES_MAX:
+                    break
+                entries.append(entry)
         reached = entries[-1].sequence_number if entries else after
         body = b'{"Records":[' + b",".join(entry.body for entry in entries) + b"]"
         if not shard.closed or reached < shard.last:
