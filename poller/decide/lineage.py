@@ -57,7 +57,7 @@ def new_leases(
     children may have late ones, and is read. A row does not name a parent that is known to be `trimmed`, so that
     nobody who has not listed the stream need wonder about it.
     """
-    passed = _passed(shards, leases)
+    passed = already_read(shards, leases)
     parents_listed = {shard.parent_id for shard in shards.values() if shard.parent_id is not None}
     rows: list[Lease] = []
     for shard in in_lineage_order(shards):
@@ -81,7 +81,7 @@ def new_leases(
     return tuple(rows)
 
 
-def _passed(shards: Mapping[str, Shard], leases: Mapping[str, Lease]) -> frozenset[str]:
+def already_read(shards: Mapping[str, Shard], leases: Mapping[str, Lease]) -> frozenset[str]:
     """Shards without a row below which something has been read: they were finished, and their rows cleaned up.
 
     A child starts only after its parent is finished, so a started descendant proves it. Without this a cleaned-up

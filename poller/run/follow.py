@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
-from poller.decide.lineage import Stage, Start, children_missing, stage, stream_finished, undecided
+from poller.decide.lineage import (
+    Stage,
+    Start,
+    already_read,
+    children_missing,
+    stage,
+    stream_finished,
+    undecided,
+)
 from poller.decide.succession import current_arn, next_arn, rows_of, superseded, table_name_of, taken_up
 from poller.errors import DataTrimmed, NotFound
 from poller.events import DataLost, Emit, StreamEnded, StreamReplaced, StreamSwitched
@@ -125,8 +133,12 @@ class Follower:
 
     def stages(self, rows: Mapping[str, Lease]) -> dict[str, Stage]:
         """Where each of the stream's shards stands. What only a listing tells is waited for."""
-        listed = self.shards if self.discovery.listed_once else None
-        return {shard_id: stage(lease, rows, listed) for shard_id, lease in rows.items()}
+        unmade = self._unmade(rows) if self.discovery.listed_once else None
+        return {shard_id: stage(lease, rows, unmade) for shard_id, lease in rows.items()}
+
+    def _unmade(self, rows: Mapping[str, Lease]) -> Container[str]:
+        """Listed shards whose rows have yet to be made: all without a row but those that were read before."""
+        return self.shards.keys() - already_read(self.shards, rows) if undecided(rows) else self.shards
 
     def must_list(self, rows: Mapping[str, Lease], all_rows: Iterable[Lease]) -> bool:
         """Do the rows leave open what only a listing of my own tells?

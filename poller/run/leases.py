@@ -123,6 +123,7 @@ class LeaseKeeper:
         self._asked_at = -math.inf
         self._renewals: set[asyncio.Task[None]] = set()
         self._parting: set[str] = set()
+        self._moving: set[str] = set()  # shards whose rows are being taken, or given back without being held
         self._expected_until = -math.inf
         self._look_soon = False
         self._rows_seen = 0
@@ -264,6 +265,17 @@ class LeaseKeeper:
             await self._take(Take(row, "inherited"))
 
     async def _take(self, take: Take) -> bool:
+        """False: it was not to be had, or it is not known whether it was; the next look shows."""
+        shard_id = take.lease.shard_id
+        if shard_id in self._moving:
+            return False
+        self._moving.add(shard_id)
+        try:
+            return await self._take_it(take)
+        finally:
+            self._moving.discard(shard_id)
+
+    async def _take_it(self, take: Take) -> bool:
         lease = take.lease
         async with self._writes:
             sent_at = self._clock.monotonic()
@@ -306,11 +318,16 @@ class LeaseKeeper:
 
     async def _disown(self, lease: Lease) -> None:
         """Gives back a row that bears my name and that I do not hold: a release, or a taking, had no answer."""
-        async with self._writes:
-            try:
+        if lease.shard_id in self._moving or lease.shard_id in self.tenures:
+            return  # its taking has no answer yet, or has had it since the look
+        self._moving.add(lease.shard_id)
+        try:
+            async with self._writes:
                 await self._call("release", self._table.release(lease))
-            except (LeaseConflict, AwsError):
-                return  # the next look shows whether it is still there
+        except (LeaseConflict, AwsError):
+            return  # the next look shows whether it is still there
+        finally:
+            self._moving.discard(lease.shard_id)
 
     async def seek_successor(self, tenure: Tenure) -> None:
         """Tells the others that a lease of mine is to be had, while it is read on."""
@@ -347,7 +364,7 @@ class LeaseKeeper:
 
     def _lapse(self) -> None:
         now = self._clock.monotonic()
-        for tenure in [tenure for tenure in self.tenures.values() if not tenure.valid(now)]:
+        for tenure in [tenure for tenure in self.tenures.values() if now >= tenure.deadline]:
             self.end(tenure, "deadline")
 
     def _due(self, now: float) -> list[Tenure]:
@@ -422,6 +439,7 @@ class LeaseKeeper:
             async with tenure.lock:
                 if self.tenures.get(tenure.shard_id) is not tenure:
                     return tenure.released
+                tenure.closed = True  # from the moment on at which another worker may have it
                 await self._call("release", self._table.release(tenure.lease))
         except LeaseConflict:
             self.end(tenure, "taken")
@@ -491,6 +509,8 @@ class LeaseKeeper:
             except LeaseConflict:
                 if tenure.over:
                     raise
+                if needless(tenure.lease):
+                    return
                 # An earlier write of mine had landed, not this one: it is made again on top of that.
                 row, sent_at = await self._write_once(tenure, operation, expected, call)
             # An answer that comes past the deadline does not undo it: others may have acted on it already.

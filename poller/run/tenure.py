@@ -41,8 +41,8 @@ class Tenure:
     the first write since then was sent whose answer never came. `alone`: the lease stands by its own row, as Java's
     workers see it, and not by any of this worker's. `lock` makes the writes to the row one after another, since each
     stands on the counter that the one before has left. `fresh`: this process made the row just now, so that LATEST may
-    still be taken at its word. A tenure ends once and for good, `released` if it was given back; taking the lease again
-    is another one.
+    still be taken at its word. `closed`: the lease is being given back, and nothing is sent for it any more. A tenure
+    ends once and for good, `released` if it was given back; taking the lease again is another one.
     """
 
     def __init__(self, lease: Lease, written_at: float, standing: Standing, buffer: Buffer, *, fresh: bool) -> None:
@@ -53,6 +53,7 @@ class Tenure:
         self.fresh = fresh
         self.lock = asyncio.Lock()
         self.frontier = Frontier(lease.checkpoint)
+        self.closed = False
         self.over = False
         self.released = False
         self._standing = standing
@@ -71,7 +72,7 @@ class Tenure:
 
     def valid(self, now: float) -> bool:
         """May this worker still act for the shard? False for ever once the deadline has passed."""
-        return not self.over and now < self.deadline
+        return not (self.over or self.closed) and now < self.deadline
 
     def wrote(self, row: Lease, sent_at: float, *, alone: bool) -> None:
         """A write has left this row; if its counter moved, that is a sign of life."""

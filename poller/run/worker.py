@@ -230,15 +230,20 @@ class Worker:
     async def _close_rows(self, rows: Mapping[str, Lease]) -> bool:
         """Ends what a stream that is gone has left unfinished, so that the loss is said once and not at every start.
 
-        What was read of it is settled first: false while something is on its way. Rows of other workers are theirs.
+        What was read of it is settled first: false while something is on its way, or with another worker, who settles
+        and ends what is its own. Should it be gone, its rows are taken once they have expired. Java's are Java's.
         """
         under_way = False
         for lease in rows.values():
             tenure = self.keeper.tenures.get(lease.shard_id)
-            if lease.finished or (tenure is None and lease.owner is not None):
+            if lease.finished or (tenure is None and lease.foreign):
+                continue
+            if tenure is None and lease.owner is not None:
+                under_way = True
                 continue
             tenure = tenure or await self.keeper.take_one(lease)
             if tenure is None:
+                under_way = True
                 continue
             reader, reading = self._readers[tenure.shard_id]
             reading.cancel()

@@ -53,7 +53,7 @@ class Crew:
             return
         took_s = host.clock.monotonic() - (host.leaving_s or 0.0)
         world.story.tell(world.now_s, host.name, f"has left {'in order' if clean else 'in haste'} in {took_s:.1f} s")
-        if took_s > _LEAVE_S and not host.was_frozen:
+        if took_s > _LEAVE_S and not host.freezes:
             world.fail(Violation("P", f"{host.name} took {took_s:.1f} s to leave"))
         world.loop.kill(host.process)
 

@@ -37,7 +37,7 @@ class Host:
         self.leaving_s: float | None = None
         self.worker: Worker | None = None
         self.buffer: Buffer | None = None
-        self.was_frozen = False
+        self.freezes: list[float] = []
         self.stop = asyncio.Event()
 
     @property

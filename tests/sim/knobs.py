@@ -103,7 +103,7 @@ def draw(seed: int) -> Knobs:
 
     workers = rng.choice((1, 1, 2, 2, 3, 3, 3, 4, 5))
     shards = rng.choice((1, 2, 3, 4, 6, 8, 12))
-    return Knobs(
+    knobs = Knobs(
         workers=workers,
         workers_max=rng.randint(workers, 8),
         max_leases=rng.choice((None, None, None, None, max(1, shards // 2), shards)),
@@ -125,7 +125,7 @@ def draw(seed: int) -> Knobs:
         roll_every_s=every(0.6, 4, 40),
         split_p=chance(0.6, 0.6),
         late_children_p=chance(0.6, 1.0),
-        listing_page=rng.choice((2, 5, 100)),
+        listing_page=rng.choice((4, 20, 100)),
         shown_open_p=chance(0.3, 0.5),
         child_filter=rng.random() < 0.8,
         empty_pages_p=chance(0.3, 0.1),
@@ -157,3 +157,7 @@ def draw(seed: int) -> Knobs:
         table_deleted_every_s=every(0.06, 25, 80),
         java_every_s=every(0.12, 10, 40),
     )
+    if knobs.replace_every_s != NEVER:
+        # A worker that starts on an empty table knows nothing of older streams.
+        return replace(knobs, table_deleted_every_s=NEVER)
+    return knobs

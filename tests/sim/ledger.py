@@ -34,7 +34,7 @@ class Sending:
 class Written:
     """One record of the stream. `open`: the routes that want it and have not settled it.
 
-    `optional`: written before the start position, sent or not. `coverable_s`: since when a checkpoint may pass it.
+    `optional`: written before the start position, sent or not.
     """
 
     number: int
@@ -46,7 +46,6 @@ class Written:
     poison: str | None
     optional: bool = False
     lost: bool = False
-    coverable_s: float | None = None
     open: dict[str, None] = field(default_factory=dict)
     accepted: dict[str, list[Sending]] = field(default_factory=dict)
     refusals: dict[str, int] = field(default_factory=dict)
@@ -64,7 +63,8 @@ class Tenure:
     """A worker's time with a shard, as the lease table saw it: from the taking that took effect.
 
     `checkpoint`: what the row said then. `end`: released, taken, deleted, or None while it lasts. `read_to`: the last
-    sequence number that was delivered to it. `drained`: at its release everything up to there was settled.
+    sequence number that was delivered to it, `tried_to` that for which it asked a checkpoint. `drained`: at its release
+    everything that it had read was settled.
     """
 
     host: Host | None  # None: a worker of Java's
@@ -73,9 +73,26 @@ class Tenure:
     end: str | None = None
     end_s: float = math.inf
     read_to: int = -1
+    tried_to: int = -1
     drained: bool = False
     troubled: bool = False
+    lapsed_s: float = math.inf  # when its worker said that it had lost the lease
     written_s: float = 0.0  # when its worker last moved a row, at its end
+    # What its worker has heard of: the routes of a record that are settled, and since when a checkpoint may cover it.
+    heard: defaultdict[int, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
+    coverable_s: dict[int, float] = field(default_factory=dict)
+    covered: int = 0
+
+    def hears(self, book: ShardBook, record: Written, route: str, now_s: float) -> None:
+        """The worker knows now that a route has settled a record."""
+        self.heard[record.number][route] = None
+        records = book.records
+        while self.covered < len(records):
+            each = records[self.covered]
+            if each.sequence > self.checkpoint and not each.optional and len(self.heard[each.number]) < len(each.routes):
+                break
+            self.coverable_s[each.number] = now_s
+            self.covered += 1
 
 
 @dataclass(slots=True, eq=False)
@@ -96,10 +113,9 @@ class ShardBook:
     begun: bool = False  # something in it was sent
     checkpoint: int = -1
 
-    def advance(self, now_s: float) -> None:
+    def advance(self) -> None:
         records = self.records
         while self.settled < len(records) and records[self.settled].done:
-            records[self.settled].coverable_s = now_s
             self.settled += 1
 
     @property
@@ -110,12 +126,12 @@ class ShardBook:
     def first_open(self) -> Written | None:
         return self.records[self.settled] if self.settled < len(self.records) else None
 
-    def lose(self, now_s: float, after: int, up_to: float) -> list[Written]:
+    def lose(self, after: int, up_to: float) -> list[Written]:
         """Somebody has said that these are gone."""
         lost = [each for each in self.records[self.settled :] if after < each.sequence <= up_to and not each.done]
         for each in lost:
             each.lost = True
-        self.advance(now_s)
+        self.advance()
         return lost
 
 
@@ -137,7 +153,7 @@ class Ledger:
         book = self.shards[shard_id] = ShardBook(shard_id, arn, parent)
         return book
 
-    def wrote(self, record: Written, now_s: float) -> None:
+    def wrote(self, record: Written) -> None:
         self.records.append(record)
         self.by_body[record.body] = record
         self.by_place[f"{record.shard_id}/{record.sequence}"] = record
@@ -148,11 +164,11 @@ class Ledger:
                 self._lanes[route, record.key].append(record)
         book = self.shards[record.shard_id]
         book.records.append(record)
-        book.advance(now_s)
+        book.advance()
 
-    def settle(self, record: Written, route: str, now_s: float) -> None:
+    def settle(self, record: Written, route: str) -> None:
         record.open.pop(route, None)
-        self.shards[record.shard_id].advance(now_s)
+        self.shards[record.shard_id].advance()
 
     def overtaken(self, record: Written, route: str) -> Written | None:
         """An earlier change of the same item that this route has not settled, None if there is none."""

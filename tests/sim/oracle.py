@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from poller.events import DataLost, Event, LeaseTaken, PageRead
+from poller.events import DataLost, Event, LeaseLost, LeaseTaken, PageRead, StreamSwitched
 from poller.model import SENTINELS, SHARD_END, Lease, Message
 from tests.sim.host import Host
 from tests.sim.ledger import Ledger, Sending, ShardBook, Tenure, Written
@@ -48,6 +48,11 @@ class Oracle:
         self._groups: dict[str, str] = {}
         self._refused_once: set[tuple[int, str, int]] = set()
 
+    @property
+    def settled(self) -> int:
+        """Grows as long as anything moves."""
+        return sum(book.settled for book in self.ledger.shards.values()) + self.counts["takes"]
+
     def _fail(self, invariant: str, text: str) -> None:
         self._fail_with(Violation(invariant, text))
 
@@ -55,7 +60,7 @@ class Oracle:
 
     def wrote(self, record: Written) -> None:
         record.optional = self._now() < self.required_from_s
-        self.ledger.wrote(record, self._now())
+        self.ledger.wrote(record)
         self.counts["records"] += 1
 
     def begins_at_latest(self) -> None:
@@ -68,11 +73,15 @@ class Oracle:
 
     # --- sending ---
 
-    def issued(self, host: Host, route: str, batch: Sequence[Message], stale: bool) -> list[Sending]:
-        """A request to a route's queue leaves a process. `stale`: it was stopped with the request in its hands."""
-        return [sending for message in batch if (sending := self._issued(host, route, message, stale)) is not None]
+    def issued(self, host: Host, route: str, batch: Sequence[Message], begun_s: float, stale: bool) -> list[Sending]:
+        """A request to a route's queue leaves a process, begun when it had yet to connect.
 
-    def _issued(self, host: Host, route: str, message: Message, stale: bool) -> Sending | None:
+        `stale`: the process was stopped with the request in its hands.
+        """
+        issued = (self._issued(host, route, message, begun_s, stale) for message in batch)
+        return [sending for sending in issued if sending is not None]
+
+    def _issued(self, host: Host, route: str, message: Message, begun_s: float, stale: bool) -> Sending | None:
         record = self.ledger.by_body.get(message.body)
         if record is None:
             self._fail("C", f"{host.name} sends to {route} what is no record: {message.body[:200]}")
@@ -82,7 +91,7 @@ class Oracle:
             return None
         self._check_content(record, message)
         book = self.ledger.shards[record.shard_id]
-        tenure = self._acting(host, book, f"sends {record} to {route}", stale)
+        tenure = self._acting(host, book, f"sends {record} to {route}", begun_s, stale)
         if not book.begun:
             self._check_parents(host, book, record)
             book.begun = True
@@ -102,13 +111,16 @@ class Oracle:
             if not parent.complete:
                 self._fail("O", f"{host.name} sends {record} before its shard's ancestor {parent.shard_id[-8:]} ends")
 
-    def _acting(self, host: Host, book: ShardBook, what: str, stale: bool) -> Tenure | None:
-        """The tenure in which a worker acts for a shard; without one it must not."""
+    def _acting(self, host: Host, book: ShardBook, what: str, begun_s: float, stale: bool) -> Tenure | None:
+        """The tenure in which a worker acts for a shard; without one it must not.
+
+        What was on its way when the worker itself gave the lease back cannot be called back.
+        """
         holder = book.holder
         if holder is not None and holder.host is host:
             return holder
         own = next((tenure for tenure in reversed(book.tenures) if tenure.host is host), None)
-        if stale:
+        if stale or (own is not None and own.end == "released" and begun_s <= own.end_s):
             return own
         unaware = self._now() - book.deleted_s < _UNAWARE_S
         unaware |= holder is not None and holder.host is None and self._now() - holder.began_s < _UNAWARE_S
@@ -128,7 +140,7 @@ class Oracle:
             self._check_duplicate(sending, before)
         sending.accepted_s = now_s
         before.append(sending)
-        self.ledger.settle(record, route, now_s)
+        self.ledger.settle(record, route)
 
     def _check_duplicate(self, sending: Sending, before: Sequence[Sending]) -> None:
         book = self.ledger.shards[sending.record.shard_id]
@@ -156,20 +168,28 @@ class Oracle:
 
     def _unexplained_by(self, ended: Tenure, record: Written) -> str | None:
         """Does the way in which the tenure that had sent it ended explain that the checkpoint stood behind it?"""
-        if record.coverable_s is None or ended.host is None:
-            return None
-        if self.ledger.shards[record.shard_id].records[0].optional:
-            return None  # what may be sent or not is open to nobody's eyes
-        if ended.end == "released" and ended.drained and not ended.troubled:
-            if record.coverable_s < ended.end_s:
+        coverable_s = ended.coverable_s.get(record.number)
+        if coverable_s is None or ended.host is None or self.ledger.shards[record.shard_id].records[0].optional:
+            return None  # something before it was not settled; at LATEST nobody can tell what was to be settled
+        if ended.end == "released" and ended.drained and not ended.troubled and ended.lapsed_s == math.inf:
+            if coverable_s < ended.end_s:
                 return f"its lease was given back in order by {ended.host.name}"
             return None
-        rough = ended.troubled or ended.host.rough
-        window_s = _WINDOW_ROUGH_S if rough else _WINDOW_S
-        until_s = min(ended.end_s, ended.written_s)
-        if record.coverable_s < until_s - window_s:
-            return f"{ended.host.name} had {until_s - record.coverable_s:.1f} s for a checkpoint"
+        if record.sequence <= ended.tried_to:
+            return None  # a checkpoint was asked for, and did not come about
+        window_s = _WINDOW_ROUGH_S if ended.troubled or ended.host.rough else _WINDOW_S
+        frozen_s = next((at_s for at_s in ended.host.freezes if at_s >= coverable_s), math.inf)
+        until_s = min(ended.end_s, ended.lapsed_s, ended.written_s, frozen_s)
+        if coverable_s < until_s - window_s:
+            return f"{ended.host.name} had {until_s - coverable_s:.1f} s for a checkpoint"
         return None
+
+    def confirmed(self, sending: Sending) -> None:
+        """Its sender knows that the queue has an entry, or that it has not."""
+        sending.fate = "confirmed"
+        if sending.accepted_s is not None and sending.tenure is not None:
+            book = self.ledger.shards[sending.record.shard_id]
+            sending.tenure.hears(book, sending.record, sending.route, self._now())
 
     def refused(self, sending: Sending, outage: int) -> None:
         """The queue does not take an entry. `outage`: it takes nothing at present, which counts once at most; or 0."""
@@ -193,7 +213,13 @@ class Oracle:
         if message.attributes.get("content") == "record" and message.body != record.body:
             self._fail("C", f"the letter of {record} is not the record")
         self.counts["letters"] += 1
-        self.ledger.settle(record, route, self._now())
+        self.ledger.settle(record, route)
+
+    def letter_confirmed(self, host: Host, message: Message) -> None:
+        record = self.ledger.by_place[message.attributes["position"]]
+        book = self.ledger.shards[record.shard_id]
+        if book.holder is not None and book.holder.host is host:
+            book.holder.hears(book, record, message.attributes["route"], self._now())
 
     # --- the lease table ---
 
@@ -254,7 +280,14 @@ class Oracle:
                 self._fail("F", f"the checkpoint of {shard} falls back to {number % 1_000_000}")
             book.checkpoint = number
 
-    # --- what workers say ---
+    # --- what workers say and ask ---
+
+    def tried(self, host: Host, shard_id: str, checkpoint: str) -> None:
+        """A worker asks for a checkpoint, whatever becomes of that."""
+        book = self.ledger.shards.get(shard_id)
+        tenure = None if book is None else book.holder
+        if tenure is not None and tenure.host is host:
+            tenure.tried_to = max(tenure.tried_to, _number(checkpoint))
 
     def read(self, host: Host, shard_id: str, up_to: int) -> None:
         """A page has reached a worker."""
@@ -268,6 +301,12 @@ class Oracle:
         match event:
             case DataLost():
                 self._said_lost(host, event)
+            case LeaseLost():
+                holder = self.ledger.shards[event.shard].holder
+                if holder is not None and holder.host is host:
+                    holder.lapsed_s = self._now()
+            case StreamSwitched():
+                self._switched(host, event)
             case LeaseTaken():
                 self.counts["takes"] += 1
             case PageRead():
@@ -284,28 +323,26 @@ class Oracle:
             trimmed = host.world.trimmed(event.shard)
             if trimmed < after:
                 self._fail("P", f"{host.name} says that records of {event.shard[-8:]} are lost, and none are")
-            book.lose(self._now(), after, trimmed)
+            book.lose(after, trimmed)
             book.losing = True
             return
         if not host.world.is_gone(event.shard):
             self._fail("P", f"{host.name} says that {event.shard[-8:]} is gone, and it is not")
-        for each in [book, *self._unborn(book, host)]:
-            each.lose(self._now(), -1, math.inf)
+        book.lose(-1, math.inf)
 
-    def _unborn(self, book: ShardBook, host: Host) -> list[ShardBook]:
-        """The shards below one that is gone with its stream, of which nobody could know."""
-        rows = host.world.leases.rows
-        return [
-            each
-            for each in self.ledger.shards.values()
-            if each.shard_id not in rows and book in self.ledger.ancestors(each)
-        ]
+    def _switched(self, host: Host, event: StreamSwitched) -> None:
+        """A stream that is gone may have had shards of which nobody knew: of them nothing could be said."""
+        if host.world.is_there(event.old_arn):
+            return
+        for book in self.ledger.shards.values():
+            if book.arn == event.old_arn and book.shard_id not in host.world.leases.rows:
+                book.lose(-1, math.inf)
 
     def trimmed(self, shard_id: str, up_to: int) -> None:
         """The world has trimmed a shard while somebody was told to read on from its horizon."""
         book = self.ledger.shards[shard_id]
         if book.losing:
-            book.lose(self._now(), -1, up_to)
+            book.lose(-1, up_to)
 
 
 def _number(checkpoint: str) -> int:

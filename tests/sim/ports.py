@@ -85,6 +85,7 @@ class SimLeaseTable:
         return await self._write("renew", lease, lambda: self._table.renew(lease, math.inf), not_after)
 
     async def checkpoint(self, lease: Lease, checkpoint: str, time_ms: int, not_after: float) -> Lease:
+        self._world.oracle.tried(self._host, lease.shard_id, checkpoint)
         return await self._write(
             "checkpoint", lease, lambda: self._table.checkpoint(lease, checkpoint, time_ms, math.inf), not_after
         )
@@ -225,8 +226,10 @@ class SimQueue:
     async def send(self, batch: Sequence[Message], not_after: float) -> Sequence[EntryOutcome]:
         sendings: list[Sending] = []
 
+        begun_s = self._host.world.now_s
+
         def on_wire(stale: bool) -> None:
-            sendings.extend(self._oracle.issued(self._host, self._route, batch, stale))
+            sendings.extend(self._oracle.issued(self._host, self._route, batch, begun_s, stale))
 
         def effect() -> Sequence[EntryOutcome]:
             outcomes = at_once(self._queue.send(batch, math.inf))
@@ -247,7 +250,7 @@ class SimQueue:
                 sending.fate = "unanswered"
             raise
         for sending in sendings:
-            sending.fate = "confirmed"
+            self._oracle.confirmed(sending)
         return answer
 
 
@@ -270,4 +273,8 @@ class SimLetterQueue:
                     self._host.world.oracle.letter(self._host, message)
             return outcomes
 
-        return await self._host.sqs.request("SendMessageBatch", "letters", effect, not_after=not_after)
+        outcomes = await self._host.sqs.request("SendMessageBatch", "letters", effect, not_after=not_after)
+        for message, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, Accepted):
+                self._host.world.oracle.letter_confirmed(self._host, message)
+        return outcomes

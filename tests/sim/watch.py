@@ -11,8 +11,8 @@ from tests.sim.loop import State
 from tests.sim.oracle import Violation
 from tests.sim.world import World
 
-# Pages under way when the buffer fills up: as many as there are shards, each of at most so many bytes kept.
-_PAGE_KEPT_BYTES: Final = 400_000
+# Pages under way when the buffer fills up: as many as there are shards, each record of at most so many bytes kept.
+_RECORD_KEPT_BYTES: Final = 16_000
 _TASKS_A_SHARD: Final = 8
 _TASKS: Final = 80
 _NOBODY_S: Final = 5
@@ -33,7 +33,7 @@ async def watch(world: World, crew: Crew) -> None:
 def _check_bounds(world: World, host: Host) -> None:
     shards = len(world.oracle.ledger.shards)
     if host.buffer is not None:
-        kept, bound = host.buffer.size_bytes, world.knobs.buffer_max_bytes + shards * _PAGE_KEPT_BYTES
+        kept, bound = host.buffer.size_bytes, world.knobs.buffer_max_bytes + shards * world.knobs.page_limit * _RECORD_KEPT_BYTES
         if not 0 <= kept <= bound:
             world.fail(Violation("R", f"{host.name} keeps {kept} bytes, {bound} at most"))
     tasks = len(host.process.tasks)

@@ -193,7 +193,7 @@ class Weather:
         if running:
             host, seconds = rng.choice(running), rng.uniform(0.2, self._knobs.freeze_max_s)
             self._tell("freeze", f"{host.name} for {seconds:.1f} s")
-            host.was_frozen = True
+            host.freezes.append(self._world.now_s)
             self._world.loop.freeze(host.process)
             await asyncio.sleep(seconds)
             self._world.loop.thaw(host.process)

@@ -141,6 +141,9 @@ class World:
                 return stream.shards[shard_id]
         return None
 
+    def is_there(self, arn: str) -> bool:
+        return any(stream.info.arn == arn and not stream.gone for stream in self.tables.all_streams(TABLE))
+
     def is_gone(self, shard_id: str) -> bool:
         return self.shard(shard_id) is None
 
