@@ -448,6 +448,8 @@ class LeaseKeeper:
             self.end(tenure, "unreleased")
             return False
         tenure.released = True
+        if tenure.over:
+            return True  # its deadline came before the answer
         self._end(tenure)
         self._emit(
             LeaseReleased(

@@ -177,6 +177,7 @@ class Worker:
                 self._must_list = not self.follower.rows(self._rows.values())
                 self._discover_now.set()
                 rows = self.follower.rows(self._rows.values())
+            self.follower.discovery.remember(rows)
             await self.keeper.balance(rows, self.follower.stages(rows))
             self._see_to_discovery(rows)
             self._looked.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import traceback
 from typing import Final
 
 from tests.sim.fleet import build
@@ -49,7 +50,7 @@ class Crew:
         try:
             clean = await host.worker.run(host.stop)
         except BaseException as error:  # noqa: BLE001 - whatever ends a worker is a finding
-            world.fail(Violation("P", f"{host.name} ends with {error!r}"))
+            world.fail(Violation("P", f"{host.name} ends with {error!r}\n{traceback.format_exc()}"))
             return
         took_s = host.clock.monotonic() - (host.leaving_s or 0.0)
         world.story.tell(world.now_s, host.name, f"has left {'in order' if clean else 'in haste'} in {took_s:.1f} s")

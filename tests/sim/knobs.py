@@ -160,4 +160,7 @@ def draw(seed: int) -> Knobs:
     if knobs.replace_every_s != NEVER:
         # A worker that starts on an empty table knows nothing of older streams.
         return replace(knobs, table_deleted_every_s=NEVER)
+    if knobs.start == "LATEST" and knobs.table_deleted_every_s != NEVER:
+        # For a worker that starts on an empty table it is the first start.
+        return replace(knobs, join_every_s=NEVER, leave_every_s=NEVER, crash_every_s=NEVER)
     return knobs

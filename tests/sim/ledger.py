@@ -55,7 +55,7 @@ class Written:
         return not self.open or self.lost or self.optional
 
     def __str__(self) -> str:
-        return f"{self.key}#{self.number} ({self.shard_id[-8:]}/{self.sequence % 1_000_000})"
+        return f"{self.key}#{self.number} ({self.shard_id[-14:]}/{self.sequence % 1_000_000})"
 
 
 @dataclass(slots=True, eq=False)

@@ -16,6 +16,7 @@ from tests.sim.network import OUTAGES
 from tests.sim.world import COMPLETE, ROUTES, TABLE, World
 
 _OPEN_SHARDS_MAX = 16
+_LATE_MAX_S = 6.0
 _PHASES = (COMPLETE, COMPLETE, COMPLETE, "FILE_UPLOAD_STARTED", "CREATED")
 _POISONS = ("refused", "batch", "large", "unreadable")
 
@@ -69,6 +70,8 @@ class Weather:
         world.calm = True
         world.letters_failing = False
         world.refusing.clear()
+        for shard in world.all_shards():
+            shard.hidden_answers = 0
         for service in world.services.values():
             service.outage = None
         for host in world.hosts:
@@ -120,8 +123,15 @@ class Weather:
             children = world.split(shard_id) if splits else world.roll(shard_id)
             for child in children:
                 if rng.random() < knobs.late_children_p:
-                    world.stream.shards.hide(child, rng.randrange(1, 4))
+                    self._tasks.append(asyncio.create_task(self._appear_late(child, rng.uniform(0.2, _LATE_MAX_S))))
             self._tell("split" if splits else "roll", f"{shard_id[-8:]} into {[child[-8:] for child in children]}")
+
+    async def _appear_late(self, shard_id: str, seconds: float) -> None:
+        """No listing shows it meanwhile."""
+        shard = self._world.stream.shards[shard_id]
+        shard.hidden_answers = 1 << 30
+        await asyncio.sleep(seconds)
+        shard.hidden_answers = 0
 
     async def _trim(self, rng: random.Random) -> None:
         """The trim horizon catches up with a reader, or only with what is settled."""

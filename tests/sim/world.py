@@ -135,6 +135,9 @@ class World:
             self.oracle.ledger.opened(child, self.stream.info.arn, parent_id)
         return children
 
+    def all_shards(self) -> list[MemoryShard]:
+        return [shard for stream in self.tables.all_streams(TABLE) for shard in stream.shards]
+
     def shard(self, shard_id: str) -> MemoryShard | None:
         for stream in self.tables.all_streams(TABLE):
             if shard_id in stream.shards.shards and not stream.gone:
