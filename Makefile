@@ -55,6 +55,14 @@ lock: ## Renew requirements/*.txt from pyproject.toml (needs uv; no index addres
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --extra dev pyproject.toml -o requirements/dev.txt
 	echo hatchling | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --constraint requirements/dev.txt - -o requirements/build.txt
 
+.PHONY: sim mutants
+
+sim: .venv/ready ## Simulated fleets in hostile worlds, seed after seed, until Ctrl-C (ARGS="--seed 1000 --jobs 2")
+	.venv/bin/python -m tests.sim --seeds 0 $(ARGS)
+
+mutants: .venv/ready ## Plants every known bug; the simulator must find each within 100 seeds (ARGS="--jobs 2")
+	.venv/bin/python -m tests.sim --mutants $(ARGS)
+
 clean: ## Remove the environments and caches
 	rm -rf .venv .venv-run .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 

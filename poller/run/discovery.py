@@ -38,8 +38,8 @@ class Discovery:
     """The shards of one stream, as far as they are known, and the rows that they need.
 
     `shards` only grows from what pages show (a closed shard stays closed, whatever a stale page says) and forgets what
-    several complete listings no longer have. `listed_from`: when the last complete one began. `doubtful`: the last look left shards aside of which too little is known,
-    and another one is worth while soon.
+    several complete listings no longer have. `listed_from`: when the last complete one began. `doubtful`: the last look
+    left shards aside of which too little is known, and another one is worth while soon.
     """
 
     def __init__(

@@ -25,9 +25,8 @@ from poller.run.sift import Sifter
 from poller.run.worker import DESCRIBE_PER_S, Pace, Worker
 from tests.sim.host import Host
 from tests.sim.ports import SimLeaseTable, SimLetterQueue, SimQueue, SimStreamSource, SimTables
-from tests.sim.world import ROUTES, TABLE, World
+from tests.sim.world import MAX_ATTEMPTS, ROUTES, TABLE
 
-MAX_ATTEMPTS: Final = 3
 PATTERNS: Final = {
     "jobs": DEFAULT_PATTERN,
     "audit": {"dynamodb": {"NewImage": {"phase": {"S": [{"prefix": "FILE_UPLOAD_"}]}}}},

@@ -66,6 +66,7 @@ class Knobs:
     slow_answer_p: float
     throttled_p: float
     error_p: float
+    astray_p: float  # of a read: the shard is not found, this time
     # services
     outage_every_s: float
     outage_max_s: float
@@ -129,7 +130,7 @@ def draw(seed: int) -> Knobs:
         shown_open_p=chance(0.3, 0.5),
         child_filter=rng.random() < 0.8,
         empty_pages_p=chance(0.3, 0.1),
-        iterator_life_s=rng.choice((900.0, 900.0, 15.0)),
+        iterator_life_s=rng.choice((900.0, 15.0, 4.0)),
         trim_every_s=every(0.2, 10, 60),
         forget_every_s=every(0.4, 5, 40),
         replace_every_s=every(0.2, 25, 90),
@@ -156,6 +157,7 @@ def draw(seed: int) -> Knobs:
         row_deleted_every_s=every(0.08, 20, 60),
         table_deleted_every_s=every(0.06, 25, 80),
         java_every_s=every(0.12, 10, 40),
+        astray_p=chance(0.4, 0.05),
     )
     if knobs.replace_every_s != NEVER:
         # A worker that starts on an empty table knows nothing of older streams.

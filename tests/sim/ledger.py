@@ -89,7 +89,11 @@ class Tenure:
         records = book.records
         while self.covered < len(records):
             each = records[self.covered]
-            if each.sequence > self.checkpoint and not each.optional and len(self.heard[each.number]) < len(each.routes):
+            if (
+                each.sequence > self.checkpoint
+                and not each.optional
+                and len(self.heard[each.number]) < len(each.routes)
+            ):
                 break
             self.coverable_s[each.number] = now_s
             self.covered += 1
@@ -97,7 +101,7 @@ class Tenure:
 
 @dataclass(slots=True, eq=False)
 class ShardBook:
-    """One shard's records in their order, and who held it. `settled` is how many of them are done, from the first on."""
+    """One shard's records in their order, and who held it. `settled`: how many are done, from the first on."""
 
     shard_id: str
     arn: str

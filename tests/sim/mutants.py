@@ -85,6 +85,20 @@ MUTANTS: Final = (
         "                self._iterator, self._position = None, Position(TRIM_HORIZON)\n",
     ),
     Mutant(
+        "grandchildren-of-doubt-started",
+        14,
+        _LINEAGE,
+        "(shard.parent_id in parents or shard.parent_id in found)",
+        "shard.parent_id in parents",
+    ),
+    Mutant(
+        "late-children-of-the-last-shard-missed",
+        10,
+        "poller.run.follow",
+        "_LATE_CHILDREN_S = 8.0\n",
+        "_LATE_CHILDREN_S = 0.0\n",
+    ),
+    Mutant(
         "child-before-its-parent",
         12,
         _LINEAGE,
@@ -109,8 +123,8 @@ MUTANTS: Final = (
         "hidden-parent-taken-for-trimmed",
         14,
         _DISCOVERY,
-        "if shard.parent_id not in doubtful}",
-        "if shard.parent_id or not doubtful}",
+        "        uncertain = below(doubtful, self.shards, rows)\n",
+        "        uncertain = below((), self.shards, rows)\n",
     ),
     Mutant(
         "end-before-the-last-settlement",
@@ -137,7 +151,8 @@ MUTANTS: Final = (
         "stream-left-unfinished",
         19,
         _LINEAGE,
-        "        and all(shard_id in leases for shard_id in shards)\n        and all(lease.finished for lease in leases.values())\n",
+        "        and all(shard_id in leases for shard_id in shards)\n"
+        "        and all(lease.finished for lease in leases.values())\n",
         "        and all(shard_id in leases for shard_id in shards)\n",
     ),
     Mutant(
@@ -257,7 +272,8 @@ MUTANTS: Final = (
         34,
         _DELIVERY,
         "        for entry, outcome in zip(batch, outcomes, strict=True):\n",
-        "        outcomes = next(([each] * len(outcomes) for each in outcomes if isinstance(each, Refused)), outcomes)\n"
+        "        bad = [outcome for outcome in outcomes if isinstance(outcome, Refused)][:1]\n"
+        "        outcomes = bad * len(outcomes) if bad else outcomes\n"
         "        for entry, outcome in zip(batch, outcomes, strict=True):\n",
     ),
     Mutant(
@@ -379,5 +395,37 @@ MUTANTS: Final = (
         _MESSAGE,
         "            group_id=record.group if self._grouped else None,\n",
         "            group_id=record.event_id if self._grouped else None,\n",
+    ),
+    Mutant(
+        "lapse-while-giving-back-ends-the-worker",
+        23,
+        _LEASES,
+        "        if tenure.over:\n            return True  # its deadline came before the answer\n",
+        "",
+        first=43,
+    ),
+    Mutant(
+        "inherits-beyond-its-maximum",
+        0,
+        _LEASES,
+        "        if shard_id in self._moving or self._full:\n",
+        "        if shard_id in self._moving:\n",
+        first=928,
+    ),
+    Mutant(
+        "latest-again-after-a-deleted-table",
+        31,
+        _DISCOVERY,
+        "        if rows and self._start.checkpoint == LATEST:\n",
+        "        if not rows and self._start.checkpoint == LATEST:\n",
+        first=877,
+    ),
+    Mutant(
+        "waits-for-a-row-that-nobody-makes",
+        31,
+        "poller.run.follow",
+        "self.shards.keys() - already_read(self.shards, rows) if undecided(rows) else self.shards",
+        "self.shards",
+        first=150,
     ),
 )

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeVar
 
-from poller.errors import AccessDenied, AwsError, DeadlinePassed, PollerError, Throttled, Unavailable
+from poller.errors import AccessDenied, AwsError, DeadlinePassed, NotFound, PollerError, Throttled, Unavailable
 from tests.sim.clocks import ProcessClock
 from tests.sim.knobs import Knobs
 from tests.sim.loop import Process, SimLoop
@@ -80,7 +80,7 @@ class Link:
         """
         if self.clock.monotonic() + CONNECT_TIMEOUT_S >= not_after:
             raise DeadlinePassed(f"{operation} on {resource}: not sent")
-        course = self._course()
+        course = self._course(operation)
         request = _Request(self, operation, resource, effect, course, not_after, on_wire)
         if course.kind == "ok":
             request.go()
@@ -89,35 +89,36 @@ class Link:
             request.connect()
         return await request.waiter
 
-    def _course(self) -> Course:
-        rng, knobs = self.rng, self.knobs
-        latency_s = knobs.latency_s * (0.3 + rng.random())
-        kind = self.outage or self.service.outage or self._mishap()
+    def _course(self, operation: str) -> Course:
+        latency_s = self.knobs.latency_s * (0.3 + self.rng.random())
+        kind = self.outage or self.service.outage or self._mishap(operation)
+        if kind is None:
+            return Course("ok", effect_s=latency_s, answer_s=latency_s)
+        courses = {
+            "refused": Course("refused", 0.001),
+            "hole": Course("hole", CONNECT_TIMEOUT_S),
+            "lost": Course("lost"),
+            "mute": Course("mute", effect_s=latency_s),
+        }
+        return courses[kind] if kind in courses else self._drawn(kind, latency_s)
+
+    def _drawn(self, kind: str, latency_s: float) -> Course:
+        rng = self.rng
         match kind:
-            case None:
-                return Course("ok", effect_s=latency_s, answer_s=latency_s)
             case "slow_connect":
                 connect_s = rng.random() * CONNECT_TIMEOUT_S * 1.2
                 return Course(kind, connect_s, effect_s=latency_s, answer_s=latency_s)
-            case "refused":
-                return Course(kind, 0.001)
-            case "hole":
-                return Course(kind, CONNECT_TIMEOUT_S)
-            case "mute":
-                return Course(kind, effect_s=latency_s)
             case "late":
                 return Course(kind, effect_s=rng.random() ** 2 * _LATE_MAX_S)
             case "slow":
                 return Course(kind, effect_s=latency_s, answer_s=latency_s + rng.random() * REQUEST_TIMEOUT_S * 1.3)
-            case "throttled" | "denied":
-                return Course(kind, answer_s=latency_s, error=kind)
             case "error":
                 effect_s = latency_s if rng.random() < 0.3 else None
                 return Course(kind, effect_s=effect_s, answer_s=latency_s, error=kind)
             case _:
-                return Course("lost")
+                return Course(kind, answer_s=latency_s, error=kind)
 
-    def _mishap(self) -> str | None:
+    def _mishap(self, operation: str) -> str | None:
         knobs, drawn = self.knobs, self.rng.random()
         for name, probability in (
             ("slow_connect", knobs.slow_connect_p),
@@ -127,6 +128,7 @@ class Link:
             ("slow", knobs.slow_answer_p),
             ("throttled", knobs.throttled_p),
             ("error", knobs.error_p),
+            ("astray", knobs.astray_p if operation == "GetRecords" else 0.0),
         ):
             if drawn < probability:
                 return name
@@ -221,6 +223,9 @@ class _Request(Generic[T]):
             case "denied":
                 code = "ExpiredTokenException"
                 return AccessDenied(f"{text}: {code}", operation=self.operation, resource=self.resource, code=code)
+            case "astray":
+                code = "ResourceNotFoundException"
+                return NotFound(f"{text}: {code}", operation=self.operation, resource=self.resource, code=code)
             case _:
                 code = "InternalServerError"
                 return Unavailable(
@@ -229,6 +234,4 @@ class _Request(Generic[T]):
 
     def _unanswered(self, code: str, *, sent: bool = True) -> Unavailable:
         text = f"{self.operation} on {self.resource}: {code}"
-        return Unavailable(
-            text, operation=self.operation, resource=self.resource, code=code, answered=False, sent=sent
-        )
+        return Unavailable(text, operation=self.operation, resource=self.resource, code=code, answered=False, sent=sent)

@@ -315,27 +315,31 @@ class Oracle:
     def _said_lost(self, host: Host, event: DataLost) -> None:
         book = self.ledger.shards[event.shard]
         self.counts["losses"] += 1
+        if event.reason == "trimmed":
+            self._said_trimmed(host, event, book)
+        elif not host.world.is_gone(event.shard):
+            self._fail("P", f"{host.name} says that {event.shard[-8:]} is gone, and it is not")
+        elif event.action == "stop":
+            book.stopped = True
+        else:
+            book.lose(-1, math.inf)
+
+    def _said_trimmed(self, host: Host, event: DataLost, book: ShardBook) -> None:
+        after = int(event.position.removeprefix("after ")) if event.position.startswith("after ") else -1
+        trimmed = host.world.trimmed(event.shard)
+        if trimmed < after:
+            self._fail("P", f"{host.name} says that records of {event.shard[-8:]} are lost, and none are")
         if event.action == "stop":
             book.stopped = True
             return
-        after = int(event.position.removeprefix("after ")) if event.position.startswith("after ") else -1
-        if event.reason == "trimmed":
-            trimmed = host.world.trimmed(event.shard)
-            if trimmed < after:
-                self._fail("P", f"{host.name} says that records of {event.shard[-8:]} are lost, and none are")
-            book.lose(after, trimmed)
-            book.losing = True
-            return
-        if not host.world.is_gone(event.shard):
-            self._fail("P", f"{host.name} says that {event.shard[-8:]} is gone, and it is not")
-        book.lose(-1, math.inf)
+        book.lose(after, trimmed)
+        book.losing = True
 
     def _switched(self, host: Host, event: StreamSwitched) -> None:
-        """A stream that is gone may have had shards of which nobody knew: of them nothing could be said."""
-        if host.world.is_there(event.old_arn):
-            return
+        """A stream that is gone may have had shards of which nobody knew, and so may one between the two."""
         for book in self.ledger.shards.values():
-            if book.arn == event.old_arn and book.shard_id not in host.world.leases.rows:
+            unknown = book.arn < event.new_arn and book.shard_id not in host.world.leases.rows
+            if unknown and not host.world.is_there(book.arn):
                 book.lose(-1, math.inf)
 
     def trimmed(self, shard_id: str, up_to: int) -> None:

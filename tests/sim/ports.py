@@ -178,9 +178,8 @@ class SimStreamSource:
         def effect() -> Page:
             nonlocal reached
             shard = self._stream.shards.shards.get(shard_id)
-            if shard is not None and not shard.empty_pages and not self._host.world.calm:
-                if self._link.rng.random() < self._knobs.empty_pages_p:
-                    shard.empty_pages = self._link.rng.randrange(1, 60)
+            if shard is not None and not shard.empty_pages and self._link.rng.random() < self._link.knobs.empty_pages_p:
+                shard.empty_pages = self._link.rng.randrange(1, 60)
             page = at_once(self._stream.records(iterator, limit))
             reached = _reached(page, self._stream.shards[shard_id].last)
             return page

@@ -24,9 +24,12 @@ Kind = Literal["both", "safety", "liveness"]
 
 STORM_S: Final = 60.0
 _WRITES_ON_S: Final = 5.0
-# After the faults something must move within this time until all is well: the longest backoff is a minute (an entry that
-# the queue has refused often), a look at the stream as well, and a lease lasts ten seconds.
+# After the faults something must move within this time until all is well: the longest backoff is a minute (an entry
+# that the queue has refused often), a look at the stream as well, and a lease lasts ten seconds.
 _STANDSTILL_S: Final = 100.0
+# The last moves, when there are more workers than shards, take a moment.
+_REST_S: Final = 12.0
+_RESTS: Final = 6
 _LOOK_S: Final = 0.5
 
 
@@ -137,6 +140,18 @@ class _Simulation:
             if world.now_s - since_s > _STANDSTILL_S:
                 self._fail(Violation("P", f"{_STANDSTILL_S:.0f} s without any progress, and {left}"))
             await asyncio.sleep(_LOOK_S)
+        if self._violation is None:
+            await self._rest()
+
+    async def _rest(self) -> None:
+        """When all is well, nothing moves any more."""
+        takes = self._world.oracle.counts
+        for _ in range(_RESTS):
+            before = takes["takes"]
+            await asyncio.sleep(_REST_S)
+            if takes["takes"] == before:
+                return
+        self._fail(Violation("P", f"leases move for {_RESTS * _REST_S:.0f} s, and nothing else does"))
 
     def _hands(self) -> None:
         """Enough workers for all shards."""

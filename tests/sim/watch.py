@@ -33,9 +33,15 @@ async def watch(world: World, crew: Crew) -> None:
 def _check_bounds(world: World, host: Host) -> None:
     shards = len(world.oracle.ledger.shards)
     if host.buffer is not None:
-        kept, bound = host.buffer.size_bytes, world.knobs.buffer_max_bytes + shards * world.knobs.page_limit * _RECORD_KEPT_BYTES
+        kept, bound = (
+            host.buffer.size_bytes,
+            world.knobs.buffer_max_bytes + shards * world.knobs.page_limit * _RECORD_KEPT_BYTES,
+        )
         if not 0 <= kept <= bound:
             world.fail(Violation("R", f"{host.name} keeps {kept} bytes, {bound} at most"))
+    limit, held = world.knobs.max_leases, 0 if host.worker is None else len(host.worker.keeper.tenures)
+    if limit is not None and held > limit:
+        world.fail(Violation("R", f"{host.name} holds {held} leases, {limit} at most"))
     tasks = len(host.process.tasks)
     if tasks > _TASKS + _TASKS_A_SHARD * shards:
         world.fail(Violation("R", f"{host.name} has {tasks} tasks for {shards} shards"))

@@ -13,7 +13,7 @@ from tests.sim.crew import Crew
 from tests.sim.knobs import NEVER
 from tests.sim.loop import State
 from tests.sim.network import OUTAGES
-from tests.sim.world import COMPLETE, ROUTES, TABLE, World
+from tests.sim.world import COMPLETE, ROUTES, World
 
 _OPEN_SHARDS_MAX = 16
 _LATE_MAX_S = 6.0
@@ -274,7 +274,9 @@ class Weather:
         """A worker of Java's takes some leases, renews each by itself for a while, and gives them back or dies."""
         self._java += 1
         name, rows = f"java-{self._java}", self._world.leases.rows
-        free = [shard_id for shard_id in sorted(rows) if not rows[shard_id].finished and self._may_start(rows[shard_id])]
+        free = [
+            shard_id for shard_id in sorted(rows) if not rows[shard_id].finished and self._may_start(rows[shard_id])
+        ]
         mine = rng.sample(free, min(len(free), rng.randrange(1, 4)))
         self._tell("java", f"{name} takes {[shard_id[-8:] for shard_id in mine]}")
         for shard_id in mine:
@@ -301,6 +303,3 @@ class Weather:
         before, after = rows[row.shard_id], replace(row, counter=row.counter + 1)
         rows[row.shard_id] = after
         self._world.row_changed(None, operation, before, after)
-
-
-__all__ = ["TABLE", "Weather"]
