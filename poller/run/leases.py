@@ -453,7 +453,7 @@ class LeaseKeeper:
             self.end(tenure, "unreleased")
             return False
         tenure.released = True
-        if tenure.over:
+        if self.tenures.get(tenure.shard_id) is not tenure:
             return True  # its deadline came before the answer
         self._end(tenure)
         self._emit(

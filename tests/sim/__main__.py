@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Literal
 
 from tests.sim.mutants import MUTANTS
 from tests.sim.planting import plant
@@ -18,7 +19,7 @@ def main() -> int:
         plant(next(mutant for mutant in MUTANTS if mutant.name == args.mutant))
     from tests.sim import commands
 
-    kind = "safety" if args.safety else "liveness" if args.liveness else "both"
+    kind: Literal["both", "safety", "liveness"] = "safety" if args.safety else "liveness" if args.liveness else "both"
     if args.mutants:
         return commands.find_all(args.jobs, args.seeds or 100)
     if args.seeds is None:

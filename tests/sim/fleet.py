@@ -71,7 +71,7 @@ def build(host: Host, *, made_table: bool, rng: random.Random) -> Worker:
         keeper,
         deliveries,
         reading,
-        Pace(checkpoint_s=1.0, discovery_s=60.0),
+        Pace(checkpoint_s=1.0, discovery_s=knobs.discovery_s),
         shard_limiter=lambda: ThrottleLimiter("get_records", 5, clock, emit),
         remake_table=table.remake,
         made_table=made_table,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 NEVER = 0.0
 
@@ -31,15 +31,18 @@ class Knobs:
     buffer_max_bytes: int
     page_limit: int
     batch_window_s: float
+    discovery_s: float
     timer_lag_s: float  # how late a busy event loop wakes a timer
     shuffled: bool  # what happens at one moment in several workers happens in any order
     # the table and its stream
     shards: int
+    roots_trimmed: bool  # before the first worker starts
     keys: int
     writes_per_s: float
     hot_key_p: float  # of a write: it changes the hottest item
     burst_every_s: float
     roll_every_s: float
+    rolled_again_p: float  # of a new shard: it ends at once, and has children of its own
     split_p: float  # of a roll-over: it splits the shard in two
     late_children_p: float
     listing_page: int  # shards in one page of a listing
@@ -88,7 +91,7 @@ class Knobs:
 
     def calm(self) -> Knobs:
         """The same world without any fault."""
-        zero = {field.name: NEVER for field in fields(self) if field.name.endswith(("_every_s", "_p"))}
+        zero: dict[str, Any] = {field.name: NEVER for field in fields(self) if field.name.endswith(("_every_s", "_p"))}
         return replace(self, **{**zero, "hot_key_p": self.hot_key_p}, clock_drift=0.0, timer_lag_s=0.0)
 
 
@@ -158,6 +161,9 @@ def draw(seed: int) -> Knobs:
         table_deleted_every_s=every(0.06, 25, 80),
         java_every_s=every(0.12, 10, 40),
         astray_p=chance(0.4, 0.05),
+        discovery_s=rng.choice((60.0, 60.0, 15.0)),
+        roots_trimmed=rng.random() < 0.5,
+        rolled_again_p=chance(0.5, 0.7),
     )
     if knobs.replace_every_s != NEVER:
         # A worker that starts on an empty table knows nothing of older streams.

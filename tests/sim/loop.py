@@ -16,9 +16,11 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import Context, ContextVar, copy_context
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
+from typing_extensions import TypeVarTuple, Unpack
+
+Args = TypeVarTuple("Args")
 
 # So many callbacks without any time passing are a loop that will never end.
 _AT_ONCE_MAX = 300_000
@@ -68,6 +70,12 @@ class Process:
         return context
 
 
+def _owner_of(handle: Any) -> Process | None:
+    """Whose callback it is: None is the world."""
+    owner: Process | None = handle._context.get(OWNER)
+    return owner
+
+
 class SimTask(asyncio.Task[Any]):
     """A task whose hash does not depend on where in memory it lies: sets of tasks are iterated in one order always."""
 
@@ -115,18 +123,28 @@ class SimLoop(asyncio.BaseEventLoop):
         owner = OWNER.get()
         return self.true_s if owner is None else owner.skew.own(self.true_s)
 
-    def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> events.Handle:
+    def call_soon(
+        self, callback: Callable[[Unpack[Args]], object], *args: *Args, context: Context | None = None
+    ) -> events.Handle:
         handle = events.Handle(callback, args, self, context)
         self._queue.append(handle)
         return handle
 
     def call_later(
-        self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self,
+        delay: float,
+        callback: Callable[[Unpack[Args]], object],
+        *args: *Args,
+        context: Context | None = None,
     ) -> events.TimerHandle:
         return self.call_at(self.time() + delay, callback, *args, context=context)
 
     def call_at(
-        self, when: float, callback: Callable[..., Any], *args: Any, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[[Unpack[Args]], object],
+        *args: *Args,
+        context: Context | None = None,
     ) -> events.TimerHandle:
         owner = OWNER.get()
         # Never at this very moment: a clock that is read again has always moved.
@@ -147,9 +165,9 @@ class SimLoop(asyncio.BaseEventLoop):
         heapq.heappush(self._timers, (true_s, self._serial, timer))
         return timer
 
-    def create_task(self, coro: Any, *, name: str | None = None, context: Context | None = None) -> Any:
+    def create_task(self, coro: Any, *, name: object = None, context: Context | None = None) -> Any:
         self._serial += 1
-        task = SimTask(self._serial, coro, loop=self, name=name or "task", context=context)
+        task = SimTask(self._serial, coro, loop=self, name=str(name or "task"), context=context)
         owner = OWNER.get() if context is None else context.get(OWNER)
         tasks = self._tasks if owner is None else owner.tasks
         tasks[task] = None
@@ -182,7 +200,7 @@ class SimLoop(asyncio.BaseEventLoop):
         handle = queue.popleft() if self._rng is None or len(queue) == 1 else self._drawn(self._rng)
         if handle._cancelled:
             return
-        owner = handle._context.get(OWNER)
+        owner = _owner_of(handle)
         if owner is not None and owner.state is not State.RUNNING:
             if owner.state is State.FROZEN:
                 owner.held.append(handle)
@@ -195,9 +213,9 @@ class SimLoop(asyncio.BaseEventLoop):
     def _drawn(self, rng: random.Random) -> events.Handle:
         """The first ready callback of a process drawn at random: what happens at once happens in any order."""
         queue = self._queue
-        owner = queue[int(rng.random() * len(queue))]._context.get(OWNER)
+        owner = _owner_of(queue[int(rng.random() * len(queue))])
         for place, handle in enumerate(queue):
-            if handle._context.get(OWNER) is owner:
+            if _owner_of(handle) is owner:
                 del queue[place]
                 return handle
         raise AssertionError("a queue without the callback that was drawn from it")

@@ -67,8 +67,8 @@ MUTANTS: Final = (
         "not-found-is-the-end",
         6,
         _SHARD,
-        "        return wait_s if self._trouble.failures < _GONE_AFTER or lasting_s < _GONE_S else",
-        "        return wait_s if lasting_s < 0.0 else",
+        "        gone = absence.failures >= _GONE_AFTER and absence.lasting_s(now) >= _GONE_S\n",
+        "        gone = absence.failures > 0\n",
     ),
     Mutant(
         "listing-ends-with-its-first-page",
@@ -104,13 +104,6 @@ MUTANTS: Final = (
         _LINEAGE,
         "            if parent is not None and not parent.finished:\n",
         "            if parent is not None and not parent.begun:\n",
-    ),
-    Mutant(
-        "unfinished-row-deleted",
-        13,
-        _LINEAGE,
-        "        if lease.finished and lease.shard_id not in listed and",
-        "        if lease.shard_id not in listed and",
     ),
     Mutant(
         "trimmed-parent-waited-for",
@@ -400,7 +393,8 @@ MUTANTS: Final = (
         "lapse-while-giving-back-ends-the-worker",
         23,
         _LEASES,
-        "        if tenure.over:\n            return True  # its deadline came before the answer\n",
+        "        if self.tenures.get(tenure.shard_id) is not tenure:\n"
+        "            return True  # its deadline came before the answer\n",
         "",
         first=43,
     ),

@@ -8,6 +8,7 @@ import pytest
 
 from tests.sim.commands import found_after
 from tests.sim.mutants import MUTANTS
+from tests.sim.planting import Mutant
 
 ROOT = Path(__file__).parents[2]
 QUICK = (
@@ -22,7 +23,7 @@ QUICK = (
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
-def test_a_mutant_fits_the_source_that_it_was_written_for(mutant) -> None:  # type: ignore[no-untyped-def]
+def test_a_mutant_fits_the_source_that_it_was_written_for(mutant: Mutant) -> None:
     source = (ROOT / mutant.module.replace(".", "/")).with_suffix(".py").read_text()
     compile(mutant.applied_to(source), mutant.module, "exec", dont_inherit=True)
 

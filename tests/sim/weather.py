@@ -115,16 +115,22 @@ class Weather:
             self._change(rng)
 
     async def _roll(self, rng: random.Random) -> None:
-        world, knobs = self._world, self._knobs
-        shards = world.open_shards()
+        shards = self._world.open_shards()
         chosen = rng.sample(shards, min(len(shards), rng.choice((1, 1, 1, 2, len(shards)))))
         for shard_id in chosen:
-            splits = rng.random() < knobs.split_p and len(world.open_shards()) < _OPEN_SHARDS_MAX
-            children = world.split(shard_id) if splits else world.roll(shard_id)
-            for child in children:
-                if rng.random() < knobs.late_children_p:
-                    self._tasks.append(asyncio.create_task(self._appear_late(child, rng.uniform(0.2, _LATE_MAX_S))))
-            self._tell("split" if splits else "roll", f"{shard_id[-8:]} into {[child[-8:] for child in children]}")
+            self._end(shard_id, rng)
+
+    def _end(self, shard_id: str, rng: random.Random) -> None:
+        """A shard ends and has children; some of these end at once, and some are listed late."""
+        world, knobs = self._world, self._knobs
+        splits = rng.random() < knobs.split_p and len(world.open_shards()) < _OPEN_SHARDS_MAX
+        children = world.split(shard_id) if splits else world.roll(shard_id)
+        self._tell("split" if splits else "roll", f"{shard_id[-8:]} into {[child[-8:] for child in children]}")
+        for child in children:
+            if rng.random() < knobs.late_children_p:
+                self._tasks.append(asyncio.create_task(self._appear_late(child, rng.uniform(0.2, _LATE_MAX_S))))
+            if rng.random() < knobs.rolled_again_p:
+                self._end(child, rng)
 
     async def _appear_late(self, shard_id: str, seconds: float) -> None:
         """No listing shows it meanwhile."""
@@ -170,6 +176,8 @@ class Weather:
         old = world.stream
         self._tell("replace", f"the stream {old.info.arn[-12:]}")
         await asyncio.sleep(1.0)  # no two streams of the same second
+        if rng.random() < 0.5 and self._knobs.roll_every_s != NEVER:
+            await self._roll(rng)
         world.replace()
         if rng.random() < self._knobs.stream_gone_p:
             await asyncio.sleep(rng.uniform(0.0, 20.0))

@@ -67,6 +67,9 @@ class World:
         self.enable()
         while len(self.open_shards()) < knobs.shards:
             self.split(self.open_shards()[0])
+        for shard in list(self.stream.shards):
+            if shard.closed and knobs.roots_trimmed:
+                self.stream.shards.forget(shard.shard_id)
         if knobs.start == LATEST:
             self.oracle.begins_at_latest()
         self.start_ms: int | None = None
