@@ -66,6 +66,14 @@ chaos: .venv/ready ## Six workers on the real local servers, and faults of every
 soak: .venv/ready ## The same for long, 200 changes a second and a fault a minute (MINUTES=30 SEED=7)
 	.venv/bin/python -m tests.chaos --soak --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
+.PHONY: sim mutants
+
+sim: .venv/ready ## Simulated fleets in hostile worlds, seed after seed, until Ctrl-C (ARGS="--seed 1000 --jobs 2")
+	.venv/bin/python -m tests.sim --seeds 0 $(ARGS)
+
+mutants: .venv/ready ## Plants every known bug; the simulator must find each within 100 seeds (ARGS="--jobs 2")
+	.venv/bin/python -m tests.sim --mutants $(ARGS)
+
 clean: ## Remove the environments and caches
 	rm -rf .venv .venv-run .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 

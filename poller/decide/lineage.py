@@ -81,6 +81,15 @@ def new_leases(
     return tuple(rows)
 
 
+def below(parents: Container[str], shards: Mapping[str, Shard], leases: Mapping[str, Lease]) -> frozenset[str]:
+    """All shards without a row that descend from these parents through shards without a row."""
+    found: set[str] = set()
+    for shard in in_lineage_order(shards):
+        if shard.shard_id not in leases and (shard.parent_id in parents or shard.parent_id in found):
+            found.add(shard.shard_id)
+    return frozenset(found)
+
+
 def already_read(shards: Mapping[str, Shard], leases: Mapping[str, Lease]) -> frozenset[str]:
     """Shards without a row below which something has been read: they were finished, and their rows cleaned up.
 

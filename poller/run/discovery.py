@@ -11,7 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import TypeVar
 
-from poller.decide.lineage import Start, new_leases, removable, start_of, unexplained_parents
+from poller.decide.lineage import Start, below, new_leases, removable, start_of, unexplained_parents
 from poller.decide.retry import Backoff
 from poller.errors import AwsError, DataTrimmed, InvalidRequest, LeaseConflict, NotFound
 from poller.events import Discovered, Emit, LeaseOperation
@@ -38,8 +38,8 @@ class Discovery:
     """The shards of one stream, as far as they are known, and the rows that they need.
 
     `shards` only grows from what pages show (a closed shard stays closed, whatever a stale page says) and forgets what
-    several complete listings no longer have. `doubtful`: the last look left shards aside of which too little is known,
-    and another one is worth while soon.
+    several complete listings no longer have. `listed_from`: when the last complete one began. `doubtful`: the last look
+    left shards aside of which too little is known, and another one is worth while soon.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Discovery:
         self._beginning: Start | None = None
         self._first_row: dict[str, Lease] = {}
         self._listing = asyncio.Lock()
-        self._listed_from = -math.inf
+        self.listed_from = -math.inf
         self._served_at_s: float | None = None
         self._pages = 1
         self._asking_children = 0
@@ -130,6 +130,11 @@ class Discovery:
             self._first_row = {lease.shard_id: lease}
             return lease
         return None
+
+    def remember(self, rows: Mapping[str, Lease]) -> None:
+        """Should the rows be deleted one day, the start that they tell of is still what the first start meant."""
+        if rows and self._start.checkpoint == LATEST:
+            self._start = start_of(rows.values(), self._start)
 
     async def children_of(self, shard_id: str) -> tuple[Shard, ...]:
         """The children of one shard, asked for by name; known shards where the server has no such filter.
@@ -197,10 +202,10 @@ class Discovery:
         """A complete listing that has begun after it was asked for, shared by all who ask meanwhile."""
         asked = self._clock.monotonic()
         async with self._listing:
-            if self._listed_from < asked:
+            if self.listed_from < asked:
                 began = self._clock.monotonic()
                 await self._list()
-                self._listed_from = began
+                self.listed_from = began
 
     async def _list(self) -> None:
         listed: set[str] = set()
@@ -243,7 +248,8 @@ class Discovery:
 
     async def _create_missing(self, rows: Mapping[str, Lease]) -> int:
         doubtful = await self._explain_parents(rows)
-        certain = {shard.shard_id: shard for shard in self.shards.values() if shard.parent_id not in doubtful}
+        uncertain = below(doubtful, self.shards, rows)
+        certain = {shard_id: shard for shard_id, shard in self.shards.items() if shard_id not in uncertain}
         wanted = self._new_leases(certain, rows, self._start_in_force(rows))
         created = 0
         limit = asyncio.Semaphore(_CREATES_AT_ONCE)

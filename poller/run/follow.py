@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
@@ -22,6 +23,8 @@ from poller.run.discovery import Discovery
 from poller.run.ports import Clock, LeaseTable, Limiter, StreamSource, Tables
 
 _NOT_FOUND_MAX = 3
+# How late the children of a shard may be listed at the very end of a stream.
+_LATE_CHILDREN_S = 8.0
 # How many rows are looked into in one look at the table: each costs two calls.
 _PLACED_A_LOOK = 50
 
@@ -61,6 +64,7 @@ class Follower:
         self._rng = rng
         self._replaced_by: str | None = None
         self._end_said = False
+        self._finished_at = math.inf
         self._not_found = 0
         self._open(stream, start)
 
@@ -204,13 +208,23 @@ class Follower:
             if next_stream is not None:
                 self._replaced_by = next_stream
                 return True
-        finished = stream_finished(rows, self.shards, enabled=self.stream.enabled, complete=self.discovery.listed_once)
+        finished = self._surely(
+            stream_finished(rows, self.shards, enabled=self.stream.enabled, complete=self.discovery.listed_once)
+        )
         if self._replaced_by is not None:
             return finished or self._gone
         if finished and not self._end_said:
             self._end_said = True
             self._emit(StreamEnded(stream=self.stream.table, stream_arn=self.stream.arn))
         return False
+
+    def _surely(self, finished: bool) -> bool:
+        """Has a listing some time later shown no more shards? Children of the last ones may be listed late."""
+        if not finished:
+            self._finished_at = math.inf
+        else:
+            self._finished_at = min(self._finished_at, self._clock.monotonic())
+        return self.discovery.listed_from >= self._finished_at + _LATE_CHILDREN_S
 
     def switch(self) -> None:
         """Goes on with the successor, from its beginning."""
@@ -221,6 +235,7 @@ class Follower:
         enabled = self._latest.enabled if new == self._latest.arn else new > self._latest.arn
         self._open(StreamInfo(new, table_name_of(new), self._latest.view_type, enabled), Start(TRIM_HORIZON))
         self._replaced_by, self._not_found, self._end_said = None, 0, False
+        self._finished_at = math.inf
         self._emit(StreamSwitched(stream=old.table, old_arn=old.arn, new_arn=new))
 
     def say_lost(self, lease: Lease) -> None:

@@ -103,6 +103,7 @@ class ShardReader:
         self._last_created_s: float | None = None
         self._at_timestamp_failures = 0
         self._trouble = Trouble(quiet_failures=1)
+        self._absence = Trouble()
 
     async def run(self) -> None:
         """Returns when the shard's last page was read; everything else goes on until it is cancelled."""
@@ -237,6 +238,8 @@ class ShardReader:
 
     def _failed(self, error: AwsError) -> float:
         """What to do about a failed call; how long to wait."""
+        if not isinstance(error, NotFound):
+            self._absence = Trouble()  # whatever it was, it did not say that the shard is not there
         match error:
             case IteratorExpired():
                 self._iterator = None
@@ -279,6 +282,7 @@ class ShardReader:
         return reading.backoff.wait_s(trouble.failures, reading.rng.random())
 
     def _recovered(self) -> None:
+        self._absence = Trouble()
         over = self._trouble.worked(self._reading.clock.monotonic())
         if over is not None:
             self._reading.emit(
@@ -298,8 +302,10 @@ class ShardReader:
         self._iterator = None
         self._reading.suspect()
         wait_s = self._fail(error.operation, error.code, str(error))
-        lasting_s = self._trouble.lasting_s(self._reading.clock.monotonic())
-        return wait_s if self._trouble.failures < _GONE_AFTER or lasting_s < _GONE_S else self._lost("shard_gone")
+        now, absence = self._reading.clock.monotonic(), self._absence
+        absence.failed(now)
+        gone = absence.failures >= _GONE_AFTER and absence.lasting_s(now) >= _GONE_S
+        return self._lost("shard_gone") if gone else wait_s
 
     def _lost(self, reason: str) -> float:
         """Records are gone that were never read. Never silently: it stops here, or goes on where there is something."""

@@ -181,8 +181,7 @@ class Shares:
 
         Others may be quicker, and then it is theirs; where this worker has its maximum, it is left to them.
         """
-        limit = self._limits.max_leases
-        if shard_id in self._keeper.tenures or (limit is not None and len(self._keeper.tenures) >= limit):
+        if shard_id in self._keeper.tenures or self._full:
             return
         try:
             row = await self._table.call("read", self._table.rows.read(shard_id))
@@ -191,10 +190,16 @@ class Shares:
         if row is not None and row.owner is None and not row.finished:
             await self._take(Take(row, "inherited"))
 
+    @property
+    def _full(self) -> bool:
+        """Has this worker its maximum of leases, with those that it is about to have?"""
+        limit = self._limits.max_leases
+        return limit is not None and len(self._keeper.tenures.keys() | self._moving) >= limit
+
     async def _take(self, take: Take) -> bool:
         """False: it was not to be had, or it is not known whether it was; the next look shows."""
         shard_id = take.lease.shard_id
-        if shard_id in self._moving:
+        if shard_id in self._moving or self._full:
             return False
         self._moving.add(shard_id)
         try:

@@ -157,6 +157,7 @@ class Worker:
                 rows = self.follower.rows(self.rows.values())
                 if not rows:
                     self._census.list_myself()
+            self.follower.discovery.remember(rows)
             await self._shares.balance(rows, self.follower.stages(rows))
             self._census.note_look()
             self._looked.set()

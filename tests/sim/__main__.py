@@ -1,0 +1,50 @@
+"""`python -m tests.sim --seed 42`: one seed and what became of it; `--seeds 1000 --jobs 2`: many, and those that fail.
+
+Nothing of the poller may be imported here before a bug is planted in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Literal
+
+from tests.sim.mutants import MUTANTS
+from tests.sim.planting import plant
+
+
+def main() -> int:
+    args = _arguments()
+    if args.mutant is not None:
+        plant(next(mutant for mutant in MUTANTS if mutant.name == args.mutant))
+    from tests.sim import commands
+
+    kind: Literal["both", "safety", "liveness"] = "safety" if args.safety else "liveness" if args.liveness else "both"
+    if args.mutants:
+        return commands.find_all(args.jobs, args.seeds or 100)
+    if args.seeds is None:
+        return commands.one(args.seed, kind, trace=args.trace)
+    return commands.many(args.seed, args.seeds, kind, args.jobs, args.mutant)
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="the seed, or the first of many (default: 1)")
+    parser.add_argument("--seeds", type=int, help="run so many; 0: until stopped")
+    parser.add_argument("--jobs", type=int, default=1, help="processes for many seeds (default: 1)")
+    parser.add_argument("--trace", action="store_true", help="tell the whole story of the seed")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--safety", action="store_true", help="faults to the end; only what must always hold")
+    which.add_argument("--liveness", action="store_true", help="only what must come right once the faults are over")
+    parser.add_argument(
+        "--mutant",
+        metavar="NAME",
+        choices=[mutant.name for mutant in MUTANTS],
+        help="plant a bug, and stop at the first seed that finds it",
+    )
+    parser.add_argument("--mutants", action="store_true", help="plant every bug in turn; each must be found")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

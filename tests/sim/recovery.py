@@ -1,0 +1,45 @@
+"""Once the faults are over: what is still not as it should be, in one line; None when all is well."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+
+from poller.model import Lease
+from tests.sim.crew import Crew
+from tests.sim.ledger import ShardBook
+from tests.sim.world import World
+
+
+def unrecovered(world: World, crew: Crew) -> str | None:
+    """Everything has arrived, checkpoints have caught up, each open shard has a reader, and the loads are even."""
+    books = world.oracle.ledger.shards
+    staying = {host.name for host in crew.staying}
+    loads = Counter(dict.fromkeys(staying, 0))
+    for book in books.values():
+        if not _beyond_help(book, books) and book.first_open is not None:
+            return f"{book.first_open} is not settled"
+    for shard_id in world.open_shards():
+        if _beyond_help(books[shard_id], books):
+            return None
+        row = world.leases.rows.get(shard_id)
+        if row is None or row.owner not in staying:
+            return f"{shard_id[-8:]} has no {'row' if row is None else 'reader'}"
+        if _behind(books[shard_id], row):
+            return f"the checkpoint of {shard_id[-8:]} is {row.checkpoint}"
+        loads[row.owner] += 1
+    uneven = max(loads.values()) - min(loads.values()) > 1
+    return f"the loads are {dict(sorted(loads.items()))}" if uneven else None
+
+
+def _behind(book: ShardBook, row: Lease) -> bool:
+    """An open shard's checkpoint stands behind its last record, or at an end that it does not have."""
+    last = book.records[-1] if book.records else None
+    return row.finished or (last is not None and not last.optional and book.checkpoint < last.sequence)
+
+
+def _beyond_help(book: ShardBook, books: Mapping[str, ShardBook]) -> bool:
+    """Data was lost in it, in a parent, or in an older stream, and the settings say to stop there."""
+    if any(each.stopped and each.arn < book.arn for each in books.values()):
+        return True
+    return book.stopped or (book.parent is not None and _beyond_help(book.parent, books))
