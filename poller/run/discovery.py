@@ -25,8 +25,9 @@ _TRIES_A_CALL = 6
 _BACKOFF = Backoff(first_s=0.1, max_s=2.0)
 # A shard that this many complete listings in a row leave out was trimmed; one listing may be inconsistent.
 _LISTINGS_TO_FORGET = 3
-# How many looks a shard that exists and is not listed may keep the shards below it waiting.
-_LOOKS_FOR_HIDDEN = 5
+# How long a shard that exists and is not listed may keep the shards below it waiting. Not so many looks: when many
+# shards end at once there are many of those in a second.
+_HIDDEN_S = 8.0
 _CREATES_AT_ONCE = 16
 _ASKED_AT_ONCE = 8
 # How many finished rows are looked after in one look at the stream: each costs a call, and none is urgent.
@@ -77,7 +78,7 @@ class Discovery:
         self._gone: dict[str, int] = {}
         self._absent: dict[str, int] = {}
         self._trimmed: set[str] = set()
-        self._hidden: dict[str, int] = {}
+        self._hidden: dict[str, float] = {}
 
     async def look(self, rows: Callable[[], dict[str, Lease]]) -> int:
         """Lists the stream, then creates the rows that are missing; how many.
@@ -294,7 +295,7 @@ class Discovery:
         """Asks for parents that no listing shows; returns those about which there is no certain answer yet.
 
         A parent that can be read was only left out of the listing. Its own parent is not known then, so the shards
-        below it wait for a listing that shows it, for some looks; after those it is taken for a root.
+        below it wait for a listing that shows it, for some seconds; after those it is taken for a root.
         """
         unexplained = sorted(unexplained_parents(self.shards, rows))
         limit = asyncio.Semaphore(_ASKED_AT_ONCE)
@@ -311,8 +312,8 @@ class Discovery:
                     return True
         except AwsError:
             return False
-        self._hidden[parent_id] = self._hidden.get(parent_id, 0) + 1
-        if self._hidden[parent_id] < _LOOKS_FOR_HIDDEN:
+        now = self._clock.monotonic()
+        if now - self._hidden.setdefault(parent_id, now) < _HIDDEN_S:
             return False
         self._learn((Shard(parent_id, None, closed=True),))
         return True
