@@ -43,6 +43,7 @@ class Exit(NamedTuple):
     worker: int
     code: int
     seconds: float
+    at_ms: int
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Worker:
         self.daemon.process.send_signal(signal.SIGCONT)
 
     def terminate(self) -> Exit:
-        ended = Exit(self.number, *self.daemon.terminate())
+        ended = Exit(self.number, *self.daemon.terminate(), now_ms())
         self.exits.append(ended)
         return ended
 
