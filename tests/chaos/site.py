@@ -126,7 +126,7 @@ class Site:
 
     def _begin(self) -> None:
         for worker in self.workers.values():
-            worker.daemon.start()
+            worker.start()
         self.until_ready()
         ports = lambda: (self.dynamodb.port, self.sqs.port)  # noqa: E731 - one that is restarted keeps its port
         self.machine = MachineWatch(ports, frozenset(self.crew.workers), late_s=TIMEOUT_S / 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Final
@@ -11,6 +12,7 @@ from tests.chaos.site import Site
 from tests.chaos.worker import Worker
 
 _STOP_S: Final = 10.0
+_BORN_S: Final = 5.0
 _SETTLED_S: Final = 15.0  # after which a worker has what it needs
 _MEMORY_GROWTH: Final = 1.3
 _FILES_MAX: Final = 128  # connections, of as many threads as are ever busy at once
@@ -31,8 +33,13 @@ def wrongs_of_workers(site: Site) -> list[str]:
 
 
 def _exits(worker: Worker, busy: Sequence[Spell]) -> Iterator[str]:
-    """Those that took too long count unless the machine was too busy for anybody to be in time."""
+    """Those that took too long count unless the machine was too busy for anybody to be in time.
+
+    One that was asked to go before Python had begun to run it had nothing to leave in order.
+    """
     for one in worker.exits:
+        if one.code == -signal.SIGTERM and one.age_s < _BORN_S:
+            continue
         began_ms = one.at_ms - 1000 * one.seconds
         excused = any(spell.begin_ms <= one.at_ms and spell.end_ms >= began_ms for spell in busy)
         if one.code != 0 or (one.seconds >= _STOP_S and not excused):
