@@ -69,7 +69,7 @@ def _most(looks: Sequence[Footprint]) -> Footprint:
 
 
 def _growth(number: int, looks: Sequence[Footprint]) -> Iterator[str]:
-    """Memory: the most of the last third against the most of the first; peaks come with faults, and must not come higher.
+    """Memory: the most of the last third against that of the first; peaks come with faults, and must not come higher.
 
     Threads and connections are as many as calls were ever under way at once: `wrongs` has their bound.
     """
