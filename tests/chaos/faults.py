@@ -23,14 +23,14 @@ def _kill(site: Site, fault: Fault) -> None:
     for worker in site.some(fault):
         worker.daemon.kill()
         time.sleep(fault.seconds)
-        worker.daemon.start()
+        worker.start()
 
 
 def _stop(site: Site, fault: Fault) -> None:
     for worker in site.some(fault):
         worker.terminate()
         time.sleep(fault.seconds)
-        worker.daemon.start()
+        worker.start()
 
 
 def _freeze(site: Site, fault: Fault) -> None:

@@ -129,7 +129,7 @@ class Run:
         causes = Counter(cause(one, spells, owners, BOUNDS) or "NO REASON" for one in again)
         return {
             "seconds": round(self.outcome.seconds),
-            "faults": len(self.spells),
+            "faults that may bring messages again": len(self.spells),
             "changes written": site.writer.written,
             "messages expected in each queue": len(site.ledger.expected),
             "messages that came again": f"{len(again)} {dict(causes)}",

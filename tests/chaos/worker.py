@@ -38,11 +38,13 @@ class Footprint(NamedTuple):
 
 
 class Exit(NamedTuple):
-    """How a worker left after SIGTERM."""
+    """How a worker left after SIGTERM, and how long it had lived by then."""
 
     worker: int
     code: int
     seconds: float
+    at_ms: int
+    age_s: float
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class Worker:
         self.number = number
         self.lines = {service: Relay(port) for service, port in ports.items()}
         self.exits: list[Exit] = []
+        self._started_at = 0.0
         self._clock = means.folder / f"worker-{number}.clock"
         self.set_clock(0.0)
         arguments = tuple(word for config in means.configs for word in ("--config", str(config)))
@@ -106,6 +109,10 @@ class Worker:
     def running(self) -> bool:
         return self.daemon.running
 
+    def start(self) -> None:
+        self._started_at = time.monotonic()
+        self.daemon.start()
+
     def freeze(self) -> None:
         self.daemon.process.send_signal(signal.SIGSTOP)
 
@@ -113,7 +120,8 @@ class Worker:
         self.daemon.process.send_signal(signal.SIGCONT)
 
     def terminate(self) -> Exit:
-        ended = Exit(self.number, *self.daemon.terminate())
+        age_s = time.monotonic() - self._started_at
+        ended = Exit(self.number, *self.daemon.terminate(), now_ms(), age_s)
         self.exits.append(ended)
         return ended
 
