@@ -106,7 +106,7 @@ class Run:
         for consumer in site.consumers:
             consumer.end()
         self._tell("all have left")
-        spells = [*self.spells, *site.machine.spells]
+        spells = [*self.spells, *site.machine.spells, *site.owners_watch.spells]
         self.outcome.seconds = time.monotonic() - self._began
         self.outcome.wrongs += self._failures
         self.outcome.wrongs += wrongs_of_delivery(site.ledger, spells, site.owners_watch.owners, BOUNDS)

@@ -27,6 +27,7 @@ from tests.standin.world import ISOLATION, credentials
 LEASE_S: Final = 5.0
 TIMEOUT_S: Final = 1.6  # below a third of the lease
 CHECKPOINT_S: Final = 1.0
+_LATE_S: Final = TIMEOUT_S / 3  # an answer that takes so long means a machine that is too busy
 # A call may take twice its time-outs, and a worker its whole lease to see that something is over.
 BOUNDS: Final = Bounds(
     before_ms=int(1000 * (CHECKPOINT_S + 4 * TIMEOUT_S)), after_ms=int(1000 * (LEASE_S + 4 * TIMEOUT_S))
@@ -122,14 +123,16 @@ class Site:
         self.make_queues()
         self.writer = Writer(self.tables, self.ledger, self._rng, rate=self.scale.rate, items=_ITEMS)
         self.writer.begin()
-        self.owners_watch = OwnersWatch(client, [table.name for table in self.tables])
+        self.owners_watch = OwnersWatch(
+            client, [table.name for table in self.tables], frozenset(self.crew.workers), _LATE_S
+        )
 
     def _begin(self) -> None:
         for worker in self.workers.values():
             worker.start()
         self.until_ready()
         ports = lambda: (self.dynamodb.port, self.sqs.port)  # noqa: E731 - one that is restarted keeps its port
-        self.machine = MachineWatch(ports, frozenset(self.crew.workers), late_s=TIMEOUT_S / 3)
+        self.machine = MachineWatch(ports, frozenset(self.crew.workers), late_s=_LATE_S)
         self.memory = Memory(list(self.workers.values()), self.scale.footprint_every_s)
         for loop in (self.writer, *self.consumers, self.owners_watch, self.machine, self.memory):
             loop.start()

@@ -22,20 +22,26 @@ _OWNER: Final = re.compile(r"^worker-(\d+):")
 
 
 class OwnersWatch(Loop):
-    """Looks at the lease tables as a bystander."""
+    """Looks at the lease tables as a bystander. `spells`: when such a look took longer than `late_s`."""
 
-    def __init__(self, client: DynamoDBClient, tables: Sequence[str]) -> None:
+    def __init__(self, client: DynamoDBClient, tables: Sequence[str], everybody: frozenset[int], late_s: float) -> None:
         super().__init__("owners")
         self.owners = Owners()
+        self.spells: list[Spell] = []
+        self._everybody = everybody
+        self._late_s = late_s
         self._client = client
         self._tables = tables
 
     def work(self) -> None:
         for table in self._tables:
+            began_ms = now_ms()
             try:
                 rows = self._client.scan(TableName=f"{table}-leases")["Items"]
             except (BotoCoreError, ClientError, OSError):
                 continue  # not made yet, or its server is away
+            if now_ms() - began_ms > 1000 * self._late_s:
+                self.spells.append(Spell(began_ms, now_ms(), "busy machine", self._everybody))
             for row in rows:
                 owner = _OWNER.match(row.get("leaseOwner", {}).get("S", ""))
                 if owner is not None:
