@@ -191,12 +191,15 @@ def removable(leases: Mapping[str, Lease], listed: Container[str]) -> tuple[Leas
 def stream_finished(
     leases: Mapping[str, Lease], shards: Mapping[str, Shard], *, enabled: bool, complete: bool = True
 ) -> bool:
-    """A disabled stream, completely listed, of which every listed shard has a row and every row is at its end."""
+    """A disabled stream, completely listed, of which every listed shard was read: its row is at its end.
+
+    Or it has none any more, and something below it was read.
+    """
     return (
         complete
         and not enabled
-        and all(shard_id in leases for shard_id in shards)
         and all(lease.finished for lease in leases.values())
+        and shards.keys() <= leases.keys() | already_read(shards, leases)
     )
 
 

@@ -203,7 +203,8 @@ class Follower:
 
         Another worker may have seen to that already: then the next stream has rows.
         """
-        if self._table is not None and rows and all(row.finished for row in rows.values()):
+        # The one that has gone on may have cleaned up behind it: then there are no rows to be finished.
+        if self._table is not None and all(row.finished for row in rows.values()):
             next_stream = taken_up(all_rows, self.stream.arn)
             if next_stream is not None:
                 self._replaced_by = next_stream

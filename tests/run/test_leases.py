@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from poller.decide.lineage import Start
 from poller.errors import NotFound, Unavailable
 from poller.events import LeaseLost, LeaseOperation, LeaseTableFailing, LeaseTableRecovered, LeaseTaken
-from poller.model import LATEST, TRIM_HORIZON, Lease
+from poller.model import LATEST, SHARD_END, TRIM_HORIZON, Lease
 from tests.memory.gates import Gate, failing, fault, no_answer, open_gate
 from tests.rig import Options, Rig
 from tests.virtual import VirtualClock, run
@@ -290,6 +291,66 @@ def test_a_write_made_again_on_top_of_one_that_had_landed_survives_losing_its_ow
         assert rig.said(LeaseLost) == []
 
     run(story)
+
+
+def test_a_checkpoint_that_waits_for_the_write_of_a_shards_end_does_not_take_that_back() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running() as worker:
+            await clock.sleep(5)
+            (tenure,) = worker.keeper.tenures.values()
+            await asyncio.gather(
+                worker.keeper.checkpoint(tenure, SHARD_END), worker.keeper.checkpoint(tenure, "100000000000000000001")
+            )
+            assert rig.leases.rows[tenure.shard_id].checkpoint == SHARD_END
+
+    run(story)
+
+
+def test_a_lease_that_is_over_before_its_release_is_answered_ends_once_and_harms_nobody() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running() as worker:
+            await clock.sleep(5)
+            (tenure,) = worker.keeper.tenures.values()
+            rig.leases.after = once_late(clock, 12.0)
+            assert await worker.keeper.release(tenure)
+            assert len(rig.said(LeaseLost)) == 1
+            rig.upload("item")
+            await rig.until(lambda: rig.received() == ["item/1"])
+
+    run(story)
+
+
+def test_nothing_is_sent_for_a_lease_that_is_being_given_back() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running() as worker:
+            await clock.sleep(5)
+            (tenure,) = worker.keeper.tenures.values()
+            rig.leases.after = once_late(clock, 3.0)
+            release = asyncio.create_task(worker.keeper.release(tenure))
+            await clock.sleep(0.1)
+            rig.upload("item")
+            await clock.sleep(2.5)
+            assert rig.received() == []
+            assert await release
+            await rig.until(lambda: rig.received() == ["item/1"])
+
+    run(story)
+
+
+def once_late(clock: VirtualClock, seconds: float) -> Gate:
+    """The next update's answer comes so late; the others come at once."""
+    spent = False
+
+    async def one(operation: str, resource: str) -> None:
+        nonlocal spent
+        if operation == "UpdateItem" and not spent:
+            spent = True
+            await clock.sleep(seconds)
+
+    return one
 
 
 def once(gate: Gate) -> Gate:

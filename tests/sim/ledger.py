@@ -115,6 +115,7 @@ class ShardBook:
     losing: bool = False
     stopped: bool = False
     begun: bool = False  # something in it was sent
+    of_old: bool = False  # trimmed before the first worker started
     checkpoint: int = -1
 
     def advance(self) -> None:

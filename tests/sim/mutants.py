@@ -147,9 +147,8 @@ MUTANTS: Final = (
         "stream-left-unfinished",
         19,
         _LINEAGE,
-        "        and all(shard_id in leases for shard_id in shards)\n"
-        "        and all(lease.finished for lease in leases.values())\n",
-        "        and all(shard_id in leases for shard_id in shards)\n",
+        "        and all(lease.finished for lease in leases.values())\n        and shards.keys()",
+        "        and shards.keys()",
     ),
     Mutant(
         "late-answer-extends-the-lease",

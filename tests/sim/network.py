@@ -111,7 +111,8 @@ class Link:
             case "late":
                 return Course(kind, effect_s=rng.random() ** 2 * _LATE_MAX_S)
             case "slow":
-                return Course(kind, effect_s=latency_s, answer_s=latency_s + rng.random() * REQUEST_TIMEOUT_S * 1.3)
+                answer_s = latency_s + rng.random() * REQUEST_TIMEOUT_S * 1.3
+                return Course(kind, effect_s=answer_s if rng.random() < 0.5 else latency_s, answer_s=answer_s)
             case "error":
                 effect_s = latency_s if rng.random() < 0.3 else None
                 return Course(kind, effect_s=effect_s, answer_s=latency_s, error=kind)

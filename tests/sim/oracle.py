@@ -31,8 +31,12 @@ class Violation(Exception):
     """A promise was broken. `invariant` is its letter in the list of failures."""
 
     def __init__(self, invariant: str, text: str) -> None:
-        super().__init__(f"{invariant}: {text}")
+        super().__init__(invariant, text)  # as they are: it goes from process to process
         self.invariant = invariant
+        self.text = text
+
+    def __str__(self) -> str:
+        return f"{self.invariant}: {self.text}"
 
 
 class Oracle:
@@ -302,9 +306,7 @@ class Oracle:
             case DataLost():
                 self._said_lost(host, event)
             case LeaseLost():
-                holder = self.ledger.shards[event.shard].holder
-                if holder is not None and holder.host is host:
-                    holder.lapsed_s = self._now()
+                self._said_lease_lost(host, event)
             case StreamSwitched():
                 self._switched(host, event)
             case LeaseTaken():
@@ -312,13 +314,21 @@ class Oracle:
             case PageRead():
                 self.counts["pages"] += 1
 
+    def _said_lease_lost(self, host: Host, event: LeaseLost) -> None:
+        holder, row = self.ledger.shards[event.shard].holder, host.world.leases.rows.get(event.shard)
+        if holder is None or holder.host is not host:
+            return
+        holder.lapsed_s = self._now()
+        if event.reason == "taken" and row is not None and row.owner == host.name:
+            self._fail("P", f"{host.name} says that {event.shard[-8:]} was taken from it, and nobody has")
+
     def _said_lost(self, host: Host, event: DataLost) -> None:
         book = self.ledger.shards[event.shard]
         self.counts["losses"] += 1
         if event.reason == "trimmed":
             self._said_trimmed(host, event, book)
-        elif not host.world.is_gone(event.shard):
-            self._fail("P", f"{host.name} says that {event.shard[-8:]} is gone, and it is not")
+        elif book.of_old or not host.world.is_gone(event.shard):
+            self._fail("P", f"{host.name} says that {event.shard[-8:]} is lost, and it is not")
         elif event.action == "stop":
             book.stopped = True
         else:

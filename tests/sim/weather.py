@@ -176,8 +176,9 @@ class Weather:
         old = world.stream
         self._tell("replace", f"the stream {old.info.arn[-12:]}")
         await asyncio.sleep(1.0)  # no two streams of the same second
-        if rng.random() < 0.5 and self._knobs.roll_every_s != NEVER:
-            await self._roll(rng)
+        if rng.random() < 0.5:
+            for child in world.roll(rng.choice(world.open_shards())):
+                self._tasks.append(asyncio.create_task(self._appear_late(child, rng.uniform(3.0, _LATE_MAX_S))))
         world.replace()
         if rng.random() < self._knobs.stream_gone_p:
             await asyncio.sleep(rng.uniform(0.0, 20.0))

@@ -70,6 +70,7 @@ class World:
         for shard in list(self.stream.shards):
             if shard.closed and knobs.roots_trimmed:
                 self.stream.shards.forget(shard.shard_id)
+                self.oracle.ledger.shards[shard.shard_id].of_old = True
         if knobs.start == LATEST:
             self.oracle.begins_at_latest()
         self.start_ms: int | None = None

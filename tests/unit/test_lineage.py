@@ -5,6 +5,8 @@ from __future__ import annotations
 from poller.decide.lineage import (
     Stage,
     Start,
+    already_read,
+    below,
     children_missing,
     in_lineage_order,
     new_leases,
@@ -164,3 +166,15 @@ def test_a_finished_shard_without_children_makes_one_look_again() -> None:
     rows = table(Lease("a", checkpoint=SHARD_END), Lease("b", checkpoint="3"))
     assert children_missing(rows, listing(Shard("a", closed=True), Shard("b"))) == {"a"}
     assert children_missing(rows, listing(Shard("a", closed=True), Shard("b", "a"))) == frozenset()
+
+
+def test_nothing_below_a_doubtful_parent_is_certain_however_far_down() -> None:
+    shards = listing(Shard("child", "hidden", closed=True), Shard("grandchild", "child"), Shard("other"))
+    assert below({"hidden"}, shards, {}) == {"child", "grandchild"}
+    assert below({"hidden"}, shards, table(Lease("child", parents=frozenset({"hidden"})))) == frozenset()
+
+
+def test_a_parent_without_a_row_was_read_if_anything_below_it_was() -> None:
+    shards = listing(Shard("root", closed=True), Shard("left", "root"), Shard("right", "root"))
+    assert already_read(shards, table(Lease("left", checkpoint="7"), Lease("right"))) == {"root"}
+    assert already_read(shards, table(Lease("left"), Lease("right"))) == frozenset()
