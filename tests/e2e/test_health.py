@@ -171,6 +171,9 @@ def test_a_dead_letter_queue_that_is_down_while_a_letter_waits_makes_it_unready(
 
 
 def test_a_lease_table_that_is_gone_makes_it_unready_until_it_is_back(ready: Site) -> None:
+    ready.daemon.terminate()
+    ready.start_again(POLLER_LEASE__CREATE="false")  # it would make the table again before anybody has seen it missing
+    ready.until_ready()
     rows = ready.remote.rows(LEASES)
     ready.remote.delete_table(LEASES)
     ready.until_not_ready("lease table")
