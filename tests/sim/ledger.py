@@ -83,10 +83,6 @@ class Tenure:
     coverable_s: dict[int, float] = field(default_factory=dict)
     covered: int = 0
 
-    def knows(self, record: Written) -> bool:
-        """Has the worker heard that it is settled, and all before it?"""
-        return record.number in self.coverable_s and len(self.heard[record.number]) == len(record.routes) > 0
-
     def hears(self, book: ShardBook, record: Written, route: str, now_s: float) -> None:
         """The worker knows now that a route has settled a record."""
         self.heard[record.number][route] = None
