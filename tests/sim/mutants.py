@@ -368,13 +368,6 @@ MUTANTS: Final = (
         "        if lease.shard_id in self.tenures:\n            return  #",
     ),
     Mutant(
-        "maximum-ignored",
-        0,
-        _BALANCE,
-        "    room = len(rows) if limits.max_leases is None else limits.max_leases - have\n",
-        "    room = len(rows)\n",
-    ),
-    Mutant(
         "last-record-read-again",
         0,
         _SHARD,
