@@ -310,8 +310,8 @@ class Discovery:
                     return True
         except AwsError:
             return False
-        now = self._clock.monotonic()
-        if now - self._hidden.setdefault(parent_id, now) < _HIDDEN_S:
+        # What counts is a listing that was made so long after: there may have been none meanwhile.
+        if self.listed_from < self._hidden.setdefault(parent_id, self._clock.monotonic()) + _HIDDEN_S:
             return False
         self._learn((Shard(parent_id, None, closed=True),))
         return True

@@ -186,15 +186,18 @@ class Follower:
             if self._table is None or not self._gone:
                 raise
         if self._table is not None and (self._gone or not self.stream.enabled or self._replaced_by is None):
-            await self._look_for_successor(self._table)
+            await self._look_for_successor(self._table, [row.stream_arn for row in all_rows() if row.stream_arn])
 
-    async def _look_for_successor(self, table: str) -> None:
+    async def _look_for_successor(self, table: str, taken_up_arns: Sequence[str]) -> None:
+        """The next that can be read, or of which there are rows: should it be gone, what is lost of it must be said."""
         latest = await self._tables.latest_stream(table)
         if latest is None or latest.arn == self.stream.arn:
             return
         self._latest = latest
         if self._replaced_by is None:
-            self._replaced_by = next_arn(self.stream.arn, [*await self._tables.streams(table), latest.arn])
+            self._replaced_by = next_arn(
+                self.stream.arn, [*await self._tables.streams(table), *taken_up_arns, latest.arn]
+            )
             if self._replaced_by is not None:
                 self._emit(StreamReplaced(stream=self.stream.table, old_arn=self.stream.arn, new_arn=self._replaced_by))
 

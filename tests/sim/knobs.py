@@ -186,11 +186,11 @@ _THEMES: Final[dict[str, dict[str, Any]]] = {
         "outage_max_s": 12.0,
     },
     "lineage": {
-        "roll_every_s": 4.0,
-        "split_p": 0.4,
+        "roll_every_s": 6.0,
+        "split_p": 0.3,
         "rolled_again_p": 0.5,
         "late_children_p": 0.8,
-        "listing_page": 4,
+        "listing_page": 20,
         "forget_every_s": 10.0,
     },
     "succession": {
@@ -206,8 +206,8 @@ _THEMES: Final[dict[str, dict[str, Any]]] = {
 def _possible(knobs: Knobs) -> Knobs:
     """Without what nobody could stand."""
     if knobs.replace_every_s != NEVER:
-        # A worker that starts on an empty table knows nothing of older streams.
-        return replace(knobs, table_deleted_every_s=NEVER)
+        # Without its rows nobody who starts knows of an older stream; what Java holds of one that is gone is Java's.
+        return replace(knobs, table_deleted_every_s=NEVER, row_deleted_every_s=NEVER, java_every_s=NEVER)
     if knobs.start == "LATEST" and knobs.table_deleted_every_s != NEVER:
         # For a worker that starts on an empty table it is the first start.
         return replace(knobs, join_every_s=NEVER, leave_every_s=NEVER, crash_every_s=NEVER)

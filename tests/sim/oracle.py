@@ -344,9 +344,9 @@ class Oracle:
             self._said_trimmed(host, event, book)
         elif book.of_old or not host.world.is_gone(event.shard):
             self._fail("P", f"{host.name} says that {event.shard[-8:]} is lost, and it is not")
-        elif event.action == "stop":
+        elif event.action == "stop" and host.world.is_there(book.arn):
             book.stopped = True
-        else:
+        else:  # where the whole stream is gone nobody stops
             book.lose(-1, math.inf)
 
     def _said_trimmed(self, host: Host, event: DataLost, book: ShardBook) -> None:
