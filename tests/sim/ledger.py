@@ -73,6 +73,7 @@ class Tenure:
     end: str | None = None
     end_s: float = math.inf
     read_to: int = -1
+    read_s: float = -math.inf  # when that was
     tried_to: int = -1
     drained: bool = False
     troubled: bool = False

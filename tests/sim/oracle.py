@@ -23,6 +23,8 @@ _WINDOW_S: Final = 6.0
 _WINDOW_ROUGH_S: Final = 25.0
 # Until a worker finds out that a row was deleted or taken from it by force: its look, or the end of its lease.
 _UNAWARE_S: Final = 16.0
+# A bit less than a worker waits for what it has read to be settled, before it gives the lease back all the same.
+_DRAIN_S: Final = 3.0
 # What fits into one request to a queue, which takes milliseconds.
 _BATCH: Final = 10
 # At LATEST: from the making of the first row until the first iterators stand.
@@ -272,7 +274,12 @@ class Oracle:
         if tenure.drained and not tenure.troubled and settled > checkpoint:
             self._fail("D", f"{host.name} gives {shard} back without a checkpoint at {settled % 1_000_000}")
         unsettled = [each for each in book.records[book.settled :] if each.sequence <= tenure.read_to and not each.done]
-        if len(unsettled) in range(1, _BATCH) and max(host.sqs.fault_s, host.world.queues_failed_s) < calm_s:
+        hurried = self._now() - tenure.read_s < _DRAIN_S
+        if (
+            hurried
+            and len(unsettled) in range(1, _BATCH)
+            and max(host.sqs.fault_s, host.world.queues_failed_s) < calm_s
+        ):
             self._fail("D", f"{host.name} gives {shard} back before {unsettled[0]} is settled")
 
     def _row_deleted(self, host: Host | None, book: ShardBook, before: Lease | None) -> None:
@@ -313,8 +320,8 @@ class Oracle:
         book = self.ledger.shards[shard_id]
         book.losing = False
         tenure = book.holder
-        if tenure is not None and tenure.host is host:
-            tenure.read_to = max(tenure.read_to, up_to)
+        if tenure is not None and tenure.host is host and up_to > tenure.read_to:
+            tenure.read_to, tenure.read_s = up_to, self._now()
 
     def said(self, host: Host, event: Event) -> None:
         match event:

@@ -177,6 +177,8 @@ class Weather:
     async def _replace(self, rng: random.Random) -> None:
         world = self._world
         old = world.stream
+        if not any(row.stream_arn == old.info.arn for row in world.leases.rows.values()):
+            return  # of a stream without rows nobody who starts now can know
         self._tell("replace", f"the stream {old.info.arn[-12:]}")
         await asyncio.sleep(1.0)  # no two streams of the same second
         if rng.random() < 0.5:
