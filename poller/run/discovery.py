@@ -248,9 +248,10 @@ class Discovery:
                 del self.shards[shard_id], self._absent[shard_id]
 
     async def _create_missing(self, rows: Mapping[str, Lease]) -> int:
-        doubtful = await self._explain_parents(rows)
-        uncertain = below(doubtful, self.shards, rows)
-        certain = {shard_id: shard for shard_id, shard in self.shards.items() if shard_id not in uncertain}
+        known = dict(self.shards)  # of what is learned while parents are asked for nothing is explained yet
+        doubtful = await self._explain_parents(known, rows)
+        uncertain = below(doubtful, known, rows)
+        certain = {shard_id: shard for shard_id, shard in known.items() if shard_id not in uncertain}
         wanted = self._new_leases(certain, rows, self._start_in_force(rows))
         created = 0
         limit = asyncio.Semaphore(_CREATES_AT_ONCE)
@@ -291,18 +292,24 @@ class Discovery:
             self._start = Start(TRIM_HORIZON, start.time_ms)
         return start
 
-    async def _explain_parents(self, rows: Mapping[str, Lease]) -> frozenset[str]:
+    async def _explain_parents(self, known: dict[str, Shard], rows: Mapping[str, Lease]) -> frozenset[str]:
         """Asks for parents that no listing shows; returns those about which there is no certain answer yet.
 
         A parent that can be read was only left out of the listing. Its own parent is not known then, so the shards
-        below it wait for a listing that shows it, for some seconds; after those it is taken for a root.
+        below it wait for a listing that shows it, for some seconds; after those it is taken for a root, and known.
         """
-        unexplained = sorted(unexplained_parents(self.shards, rows))
+        unexplained = sorted(unexplained_parents(known, rows))
         limit = asyncio.Semaphore(_ASKED_AT_ONCE)
         certain = await asyncio.gather(*(self._explain(parent_id, limit) for parent_id in unexplained))
-        doubtful = frozenset(parent for parent, known in zip(unexplained, certain, strict=True) if not known)
+        doubtful = {parent for parent, is_certain in zip(unexplained, certain, strict=True) if not is_certain}
+        for parent in unexplained:
+            shard = self.shards.get(parent)
+            if shard is not None and shard.parent_id is None:
+                known[parent] = shard
+            elif shard is not None:
+                doubtful.add(parent)  # a listing has shown it meanwhile, below a parent of its own
         self.doubtful = bool(doubtful)
-        return doubtful
+        return frozenset(doubtful)
 
     async def _explain(self, parent_id: str, limit: asyncio.Semaphore) -> bool:
         """Is there a certain answer about a parent that no listing shows?"""

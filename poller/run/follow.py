@@ -64,6 +64,7 @@ class Follower:
         self._rng = rng
         self._replaced_by: str | None = None
         self._end_said = False
+        self._seen: frozenset[str] = frozenset()
         self._finished_at = math.inf
         self._not_found = 0
         self._open(stream, start)
@@ -136,9 +137,14 @@ class Follower:
         return rows_of(rows, self.stream.arn, self.shards)
 
     def stages(self, rows: Mapping[str, Lease]) -> dict[str, Stage]:
-        """Where each of the stream's shards stands. What only a listing tells is waited for."""
+        """Where each of the stream's shards stands, after a look at the table. What only a listing tells is waited for.
+
+        A look takes some time, and may show a row that was made meanwhile without that of its parent, made before. So a
+        parent without a row counts for something from the next look on.
+        """
         unmade = self._unmade(rows) if self.discovery.listed_once else None
-        return {shard_id: stage(lease, rows, unmade) for shard_id, lease in rows.items()}
+        seen, self._seen = self._seen, frozenset(rows)
+        return {shard_id: stage(lease, rows, unmade if shard_id in seen else None) for shard_id, lease in rows.items()}
 
     def _unmade(self, rows: Mapping[str, Lease]) -> Container[str]:
         """Listed shards whose rows have yet to be made: all without a row but those that were read before."""
@@ -186,15 +192,18 @@ class Follower:
             if self._table is None or not self._gone:
                 raise
         if self._table is not None and (self._gone or not self.stream.enabled or self._replaced_by is None):
-            await self._look_for_successor(self._table)
+            await self._look_for_successor(self._table, [row.stream_arn for row in all_rows() if row.stream_arn])
 
-    async def _look_for_successor(self, table: str) -> None:
+    async def _look_for_successor(self, table: str, taken_up_arns: Sequence[str]) -> None:
+        """The next that can be read, or of which there are rows: should it be gone, what is lost of it must be said."""
         latest = await self._tables.latest_stream(table)
         if latest is None or latest.arn == self.stream.arn:
             return
         self._latest = latest
         if self._replaced_by is None:
-            self._replaced_by = next_arn(self.stream.arn, [*await self._tables.streams(table), latest.arn])
+            self._replaced_by = next_arn(
+                self.stream.arn, [*await self._tables.streams(table), *taken_up_arns, latest.arn]
+            )
             if self._replaced_by is not None:
                 self._emit(StreamReplaced(stream=self.stream.table, old_arn=self.stream.arn, new_arn=self._replaced_by))
 

@@ -208,9 +208,10 @@ class Worker:
                 continue
             if not tenure.frontier.ended and not reader.stopped:  # a reader that stopped has said so itself
                 self.follower.say_lost(tenure.lease)
-            # Should it fail, the row stays as it is, and whoever finds it says it again.
-            with suppress(AwsError, LeaseConflict, DeadlinePassed):
+            try:
                 await self.keeper.checkpoint(tenure, SHARD_END)
+            except (AwsError, LeaseConflict, DeadlinePassed):
+                under_way = True  # whoever takes the row next says it again
             await self.keeper.release(tenure)
         return not under_way
 

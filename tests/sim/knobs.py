@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 NEVER = 0.0
 
@@ -165,9 +165,49 @@ def draw(seed: int) -> Knobs:
         roots_trimmed=rng.random() < 0.5,
         rolled_again_p=chance(0.5, 0.7),
     )
+    return _possible(replace(knobs, **_THEMES[rng.choice((*_THEMES, "mixed", "mixed"))]))
+
+
+# What goes wrong together: rare defects need several faults of one kind at once.
+_THEMES: Final[dict[str, dict[str, Any]]] = {
+    "mixed": {},
+    "leases": {
+        "workers": 3,
+        "workers_max": 4,
+        "max_leases": None,
+        "clock_drift": 0.03,
+        "freeze_every_s": 6.0,
+        "freeze_max_s": 12.0,
+        "slow_connect_p": 0.1,
+        "lost_p": 0.2,
+        "late_effect_p": 0.1,
+        "slow_answer_p": 0.3,
+        "outage_every_s": 10.0,
+        "outage_max_s": 12.0,
+    },
+    "lineage": {
+        "roll_every_s": 6.0,
+        "split_p": 0.3,
+        "rolled_again_p": 0.5,
+        "late_children_p": 0.8,
+        "listing_page": 20,
+        "forget_every_s": 10.0,
+    },
+    "succession": {
+        "replace_every_s": 12.0,
+        "stream_gone_p": 0.6,
+        "roll_every_s": 8.0,
+        "late_children_p": 0.5,
+        "crash_every_s": 15.0,
+    },
+}
+
+
+def _possible(knobs: Knobs) -> Knobs:
+    """Without what nobody could stand."""
     if knobs.replace_every_s != NEVER:
-        # A worker that starts on an empty table knows nothing of older streams.
-        return replace(knobs, table_deleted_every_s=NEVER)
+        # Without its rows nobody who starts knows of an older stream; what Java holds of one that is gone is Java's.
+        return replace(knobs, table_deleted_every_s=NEVER, row_deleted_every_s=NEVER, java_every_s=NEVER)
     if knobs.start == "LATEST" and knobs.table_deleted_every_s != NEVER:
         # For a worker that starts on an empty table it is the first start.
         return replace(knobs, join_every_s=NEVER, leave_every_s=NEVER, crash_every_s=NEVER)

@@ -73,6 +73,7 @@ class Tenure:
     end: str | None = None
     end_s: float = math.inf
     read_to: int = -1
+    read_s: float = -math.inf  # when that was
     tried_to: int = -1
     drained: bool = False
     troubled: bool = False
@@ -82,6 +83,10 @@ class Tenure:
     heard: defaultdict[int, dict[str, None]] = field(default_factory=lambda: defaultdict(dict))
     coverable_s: dict[int, float] = field(default_factory=dict)
     covered: int = 0
+
+    def knows(self, record: Written) -> bool:
+        """Has the worker heard that it is settled, and all before it?"""
+        return record.number in self.coverable_s and len(self.heard[record.number]) == len(record.routes) > 0
 
     def hears(self, book: ShardBook, record: Written, route: str, now_s: float) -> None:
         """The worker knows now that a route has settled a record."""

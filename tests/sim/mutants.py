@@ -119,8 +119,8 @@ MUTANTS: Final = (
         "hidden-parent-taken-for-trimmed",
         14,
         _DISCOVERY,
-        "        uncertain = below(doubtful, self.shards, rows)\n",
-        "        uncertain = below((), self.shards, rows)\n",
+        "        uncertain = below(doubtful, known, rows)\n",
+        "        uncertain = below((), known, rows)\n",
     ),
     Mutant(
         "end-before-the-last-settlement",

@@ -23,6 +23,10 @@ _WINDOW_S: Final = 6.0
 _WINDOW_ROUGH_S: Final = 25.0
 # Until a worker finds out that a row was deleted or taken from it by force: its look, or the end of its lease.
 _UNAWARE_S: Final = 16.0
+# A bit less than a worker waits for what it has read to be settled, before it gives the lease back all the same.
+_DRAIN_S: Final = 3.0
+# What fits into one request to a queue, which takes milliseconds.
+_BATCH: Final = 10
 # At LATEST: from the making of the first row until the first iterators stand.
 _LATEST_S: Final = 10.0
 
@@ -247,7 +251,10 @@ class Oracle:
             book.holder = Tenure(host, self._now(), _number(after.checkpoint))
             book.tenures.append(book.holder)
         elif operation == "release" and before is not None and before.owner is not None:
+            tenure = book.holder
             self._end(book, "released")
+            if tenure is not None and tenure.host is not None and tenure.lapsed_s == math.inf:
+                self._check_release(tenure, tenure.host, book, _number(after.checkpoint))
 
     def _end(self, book: ShardBook, how: str) -> None:
         tenure, book.holder = book.holder, None
@@ -259,6 +266,21 @@ class Oracle:
         if tenure.host is not None:
             tenure.troubled = self._now() - tenure.host.leases.fault_s < _WINDOW_ROUGH_S
             tenure.written_s = tenure.host.written_s
+
+    def _check_release(self, tenure: Tenure, host: Host, book: ShardBook, checkpoint: int) -> None:
+        """A lease is given back after the last checkpoint, and that after the last settlement, if no call fails."""
+        shard, calm_s = book.shard_id[-8:], self._now() - _WINDOW_ROUGH_S
+        settled = max((each.sequence for each in book.records if tenure.knows(each)), default=-1)
+        if tenure.drained and not tenure.troubled and settled > checkpoint:
+            self._fail("D", f"{host.name} gives {shard} back without a checkpoint at {settled % 1_000_000}")
+        unsettled = [each for each in book.records[book.settled :] if each.sequence <= tenure.read_to and not each.done]
+        hurried = self._now() - tenure.read_s < _DRAIN_S
+        if (
+            hurried
+            and len(unsettled) in range(1, _BATCH)
+            and max(host.sqs.fault_s, host.world.queues_failed_s) < calm_s
+        ):
+            self._fail("D", f"{host.name} gives {shard} back before {unsettled[0]} is settled")
 
     def _row_deleted(self, host: Host | None, book: ShardBook, before: Lease | None) -> None:
         if host is not None and before is not None and not before.finished:
@@ -298,8 +320,8 @@ class Oracle:
         book = self.ledger.shards[shard_id]
         book.losing = False
         tenure = book.holder
-        if tenure is not None and tenure.host is host:
-            tenure.read_to = max(tenure.read_to, up_to)
+        if tenure is not None and tenure.host is host and up_to > tenure.read_to:
+            tenure.read_to, tenure.read_s = up_to, self._now()
 
     def said(self, host: Host, event: Event) -> None:
         match event:
@@ -329,9 +351,9 @@ class Oracle:
             self._said_trimmed(host, event, book)
         elif book.of_old or not host.world.is_gone(event.shard):
             self._fail("P", f"{host.name} says that {event.shard[-8:]} is lost, and it is not")
-        elif event.action == "stop":
+        elif event.action == "stop" and host.world.is_there(book.arn):
             book.stopped = True
-        else:
+        else:  # where the whole stream is gone nobody stops
             book.lose(-1, math.inf)
 
     def _said_trimmed(self, host: Host, event: DataLost, book: ShardBook) -> None:

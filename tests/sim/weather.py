@@ -16,6 +16,7 @@ from tests.sim.network import OUTAGES
 from tests.sim.world import COMPLETE, ROUTES, World
 
 _OPEN_SHARDS_MAX = 16
+_SHARDS_MAX = 80
 _LATE_MAX_S = 6.0
 _PHASES = (COMPLETE, COMPLETE, COMPLETE, "FILE_UPLOAD_STARTED", "CREATED")
 _POISONS = ("refused", "batch", "large", "unreadable")
@@ -123,6 +124,8 @@ class Weather:
     def _end(self, shard_id: str, rng: random.Random) -> None:
         """A shard ends and has children; some of these end at once, and some are listed late."""
         world, knobs = self._world, self._knobs
+        if len(world.oracle.ledger.shards) > _SHARDS_MAX:
+            return
         splits = rng.random() < knobs.split_p and len(world.open_shards()) < _OPEN_SHARDS_MAX
         children = world.split(shard_id) if splits else world.roll(shard_id)
         self._tell("split" if splits else "roll", f"{shard_id[-8:]} into {[child[-8:] for child in children]}")
@@ -174,6 +177,8 @@ class Weather:
     async def _replace(self, rng: random.Random) -> None:
         world = self._world
         old = world.stream
+        if not any(row.stream_arn == old.info.arn for row in world.leases.rows.values()):
+            return  # of a stream without rows nobody who starts now can know
         self._tell("replace", f"the stream {old.info.arn[-12:]}")
         await asyncio.sleep(1.0)  # no two streams of the same second
         if rng.random() < 0.5:

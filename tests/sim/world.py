@@ -59,6 +59,7 @@ class World:
         }
         self.letters = MemoryQueue("letters", self.clock, message_bytes_max=MESSAGE_BYTES_MAX)
         self.letters_failing = False
+        self.queues_failed_s = -math.inf  # when a queue last refused anything
         self.refusing: Counter[str] = Counter()  # by route: the number of the outage, 0 for none
         for route, queue in self.queues.items():
             queue.refuse = self._refusal(route)
@@ -188,11 +189,18 @@ class World:
 
     def _refusal(self, route: str) -> Callable[[Message], Refused | None]:
         def refuse(message: Message) -> Refused | None:
+            refused = drawn(message)
+            if refused is not None:
+                self.queues_failed_s = self.now_s
+            return refused
+
+        def drawn(message: Message) -> Refused | None:
             if self.refusing[route]:
                 return Refused("InternalError", "not now", sender_fault=False)
             if '"poison":{"S":"refused"}' in message.body:
                 return Refused("InvalidMessageContents", "poison", sender_fault=True)
             if '"poison":{"S":"batch"}' in message.body:
+                self.queues_failed_s = self.now_s
                 raise fault(InvalidRequest, "SendMessageBatch", route, "InvalidParameterValue")
             if not self.calm and self.rng.random() < self.knobs.refused_p:
                 return Refused("InternalError", "by chance", sender_fault=False)
