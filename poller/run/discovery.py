@@ -54,7 +54,7 @@ class Discovery:
         clock: Clock,
         emit: Emit,
         rng: random.Random,
-        on_created: Callable[[str], None],
+        on_created: Callable[[str, float], None],
     ) -> None:
         self.stream = stream
         self.shards: dict[str, Shard] = {}
@@ -73,6 +73,7 @@ class Discovery:
         self._listing = asyncio.Lock()
         self.listed_from = -math.inf
         self._served_at_s: float | None = None
+        self._asked_at = self._instant_at = -math.inf
         self._pages = 1
         self._asking_children = 0
         self._gone: dict[str, int] = {}
@@ -226,7 +227,11 @@ class Discovery:
         self.listed_once, self._pages = True, pages
 
     async def _describe(self, after_shard_id: str | None) -> ShardPage:
-        return await self._asking(lambda: self._source.describe(after_shard_id))
+        async def ask() -> ShardPage:
+            self._asked_at = self._clock.monotonic()
+            return await self._source.describe(after_shard_id)
+
+        return await self._asking(ask)
 
     def _learn(self, shards: tuple[Shard, ...]) -> None:
         for shard in shards:
@@ -268,7 +273,7 @@ class Discovery:
         async with limit:
             created = await self._asking(lambda: self._put(lease), limited=False)
         if created:
-            self._on_created(lease.shard_id)
+            self._on_created(lease.shard_id, self._instant_at)
         return created
 
     async def _put(self, lease: Lease) -> bool:
@@ -288,6 +293,7 @@ class Discovery:
         if start.checkpoint == LATEST:
             # On the service's clock, since records' creation times are compared with it.
             now_s = self._clock.wall() if self._served_at_s is None else self._served_at_s
+            self._instant_at = self._asked_at
             start = Start(LATEST, int(now_s * 1000))
             self._start = Start(TRIM_HORIZON, start.time_ms)
         return start

@@ -46,7 +46,7 @@ class Follower:
         open_source: Callable[[str], StreamSource],
         lease_table: LeaseTable,
         describe_limiter: Limiter,
-        on_created: Callable[[str], None],
+        on_created: Callable[[str, float], None],
         clock: Clock,
         emit: Emit,
         rng: random.Random,

@@ -22,7 +22,7 @@ from poller.run.tenure import Standing, Tenure
 
 # A worker that leaves, or that has too much, waits for the others to see it. Just under KCL's 15 looks a minute.
 _LOOK_AT_MOST_S = 4.2
-# How long after its row was made a shard may still be begun at LATEST by its word: "now" is still then.
+# How long after the first start's instant a shard may still be begun at LATEST by its word: "now" is still then.
 _FRESH_S = 1.0
 # How soon a lease that could not be given back is given back again, by a worker that has little time left.
 _INSIST_S = 0.2
@@ -89,7 +89,7 @@ class LeaseKeeper:
         self._buffer = buffer
         self._clock = clock
         self._emit = emit
-        self._created_at: dict[str, float] = {}
+        self._latest_at: dict[str, float] = {}
         self._asked_at = -math.inf
         self._renewals: set[asyncio.Task[None]] = set()
         self._parting: set[str] = set()
@@ -105,20 +105,20 @@ class LeaseKeeper:
         if row.shard_id in self.tenures or self._clock.monotonic() >= sent_at + self.limits.own_s:
             return None
         self._lapse()  # a new lease must not bring back to life those that are over
-        fresh = sent_at - self._created_at.get(row.shard_id, -math.inf) < _FRESH_S
-        tenure = Tenure(row, sent_at, self.standing, self._buffer, fresh=fresh)
+        fresh_until = self._latest_at.get(row.shard_id, -math.inf) + _FRESH_S
+        tenure = Tenure(row, sent_at, self.standing, self._buffer, fresh_until=fresh_until)
         self.standing.wrote(sent_at)
         self.tenures[row.shard_id] = tenure
         return tenure
 
-    def note_created(self, shard_id: str) -> None:
-        """This process has just made the shard's row: taken at the next opportunity, and soon, it is taken fresh."""
-        self._created_at[shard_id] = self._clock.monotonic()
+    def note_created(self, shard_id: str, latest_at: float) -> None:
+        """This process has just made the shard's row, in which LATEST means that moment."""
+        self._latest_at[shard_id] = latest_at
 
     def forget_created(self, shard_ids: Iterable[str]) -> None:
         """There was an opportunity to take them."""
         for shard_id in shard_ids:
-            self._created_at.pop(shard_id, None)
+            self._latest_at.pop(shard_id, None)
 
     def parting(self, shard_id: str) -> bool:
         """Is the lease about to be given back?"""

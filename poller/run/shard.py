@@ -95,7 +95,7 @@ class ShardReader:
         self._limiter = limiter
         self._closed = closed
         self._spread_s = spread_s
-        self._position, self._not_before_s = begin(tenure.lease, fresh=tenure.fresh)
+        self._position, self._not_before_s = self._begin()
         self._iterator: str | None = None
         self._pause_s = 0.0
         self._caught_up = False
@@ -148,14 +148,31 @@ class ShardReader:
             return await reading.source.records(self._iterator, reading.pacing.page_limit)
 
     async def _new_iterator(self) -> str:
-        position, shard_id = self._position, self.tenure.shard_id
-        if position.kind == LATEST:
-            # It is asked for once. Should the request fail, or its iterator be lost before the first record, "now" was
-            # then, and the place is found by time.
-            self._position, self._not_before_s = begin(self.tenure.lease, fresh=False)
+        async with self._reading.slots:
+            position = self._place()
+            iterator = await self._iterator_at(position)
+            if position.kind == LATEST and self._begin()[0].kind != LATEST:
+                return await self._iterator_at(self._position)  # its "now" may be as late as its answer
+            return iterator
+
+    def _place(self) -> Position:
+        """Where to read from. LATEST is asked for once, and only while "now" still is the first start's instant.
+
+        Should that be past, the request fail, or its iterator be lost before the first record, the place is found by
+        time.
+        """
+        if self._position.kind != LATEST:
+            return self._position
+        position, _ = self._begin()
+        self._position, self._not_before_s = begin(self.tenure.lease, fresh=False)
+        return position
+
+    def _begin(self) -> tuple[Position, float | None]:
+        return begin(self.tenure.lease, fresh=self._reading.clock.monotonic() < self.tenure.fresh_until)
+
+    async def _iterator_at(self, position: Position) -> str:
         try:
-            async with self._reading.slots:
-                return await self._reading.source.iterator(shard_id, position)
+            return await self._reading.source.iterator(self.tenure.shard_id, position)
         except InvalidRequest as error:
             if position.kind == AT_TIMESTAMP:
                 self._do_without_at_timestamp(error)

@@ -36,6 +36,23 @@ def test_latest_passes_over_what_was_there_and_reads_what_comes() -> None:
     run(story)
 
 
+@pytest.mark.parametrize("slow", ["PutItem", "UpdateItem", "GetShardIterator"])
+def test_latest_is_not_a_later_now_when_a_first_start_takes_its_time(slow: str) -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(start=Start(LATEST)))
+
+        async def takes_its_time(operation: str, _resource: str) -> None:
+            await clock.sleep(4.0 if operation == slow else 0.0)
+
+        rig.leases.before = rig.stream.before = takes_its_time
+        async with rig.running():
+            await clock.sleep(2)
+            expected = rig.uploads(10, "meanwhile")
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+
+    run(story)
+
+
 def test_a_restart_before_the_first_record_does_not_apply_latest_again() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock, Options(start=Start(LATEST)))
