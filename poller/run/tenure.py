@@ -40,9 +40,9 @@ class Tenure:
     was sent, `written_at` when the last one that moved the row was, `asked_at` when any was, `unconfirmed_since` when
     the first write since then was sent whose answer never came. `alone`: the lease stands by its own row, as Java's
     workers see it, and not by any of this worker's. `lock` makes the writes to the row one after another, since each
-    stands on the counter that the one before has left. `fresh_until`: so long LATEST may be taken at its word, since this
-    process has just written what it means. `closed`: the lease is being given back, and nothing is sent for it any more. A tenure
-    ends once and for good, `released` if it was given back; taking the lease again is another one.
+    stands on the counter that the one before has left. `fresh_until`: so long LATEST may be taken at its word, since
+    this process has just written what it means. `closed`: the lease is being given back, and nothing is sent for it any
+    more. A tenure ends once and for good, `released` if it was given back; taking the lease again is another one.
     """
 
     def __init__(
