@@ -7,6 +7,7 @@ import json
 import random
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final
@@ -23,7 +24,7 @@ _BATCH: Final = 25
 _AWAY: Final = (BotoCoreError, ClientError, OSError)
 
 
-class Loop(threading.Thread):
+class Loop(threading.Thread, ABC):
     """Does its work again and again; `held()`: not meanwhile. What goes wrong in it is raised where it is joined."""
 
     def __init__(self, name: str) -> None:
@@ -32,9 +33,9 @@ class Loop(threading.Thread):
         self._ended = threading.Event()
         self._turn = threading.Lock()
 
+    @abstractmethod
     def work(self) -> None:
         """One turn."""
-        raise NotImplementedError
 
     def run(self) -> None:
         while not self._ended.is_set():
