@@ -19,7 +19,7 @@ def main() -> int:
         plant(next(mutant for mutant in MUTANTS if mutant.name == args.mutant))
     from tests.sim import commands
 
-    kind: Literal["both", "safety", "liveness"] = "safety" if args.safety else "liveness" if args.liveness else "both"
+    kind: Literal["both", "safety"] = "safety" if args.safety else "both"
     if args.mutants:
         return commands.find_all(args.jobs, args.seeds or 100)
     if args.seeds is None:
@@ -33,9 +33,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, help="run so many; 0: until stopped")
     parser.add_argument("--jobs", type=int, default=1, help="processes for many seeds (default: 1)")
     parser.add_argument("--trace", action="store_true", help="tell the whole story of the seed")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--safety", action="store_true", help="faults to the end; only what must always hold")
-    which.add_argument("--liveness", action="store_true", help="only what must come right once the faults are over")
+    parser.add_argument("--safety", action="store_true", help="faults to the end; only what must always hold")
     parser.add_argument(
         "--mutant",
         metavar="NAME",

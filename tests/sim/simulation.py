@@ -20,7 +20,7 @@ from tests.sim.watch import watch
 from tests.sim.weather import Weather
 from tests.sim.world import World
 
-Kind = Literal["both", "safety", "liveness"]
+Kind = Literal["both", "safety"]
 
 STORM_S: Final = 60.0
 _WRITES_ON_S: Final = 5.0
