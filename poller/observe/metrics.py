@@ -39,6 +39,7 @@ LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
         events.ReadRecovered,
         events.IteratorRenewed,
         events.StartTimeUnsupported,
+        events.CallsByBoto3,
         events.ReadingPaused,  # buffered_bytes stands at its maximum
         events.ReadingResumed,
         events.LeaseTableCreated,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -108,6 +109,7 @@ async def test_a_connection_that_was_dropped_while_idle_is_made_anew(source: Bot
     await source.describe()
 
     remote.drop_connections()
+    await asyncio.sleep(0.1)  # both sides know of it
 
     assert len((await source.describe()).shards) == 1
 

@@ -31,8 +31,15 @@ from tests.memory.clock import ManualClock
 from tests.memory.wire import Answer, Wire
 
 ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/orders/stream/2026-11-23T00:00:00.000"
+# By boto3, whose requests are stopped and answered before they go out.
 CONFIG = AwsConfig(
-    region="eu-west-1", connect_timeout_s=1, request_timeout_s=3, read_threads=1, lease_threads=1, send_threads=1
+    region="eu-west-1",
+    connect_timeout_s=1,
+    request_timeout_s=3,
+    read_threads=1,
+    lease_threads=1,
+    send_threads=1,
+    calls="boto3",
 )
 
 

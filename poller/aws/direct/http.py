@@ -78,7 +78,7 @@ class Connection(asyncio.BufferedProtocol):
         self._heard_at = self._loop.time()
         self._silence_max_s = silence_max_s
         self._until = self._heard_at + whole_max_s
-        self._timer = self._loop.call_later(silence_max_s, self._listen)
+        self._timer = self._loop.call_later(min(silence_max_s, whole_max_s), self._listen)
         transport.write(request)
         try:
             return await self._waiter

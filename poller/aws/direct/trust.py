@@ -24,6 +24,8 @@ def certificates(session: Any) -> str:
 def context(certificates: str) -> ssl.SSLContext:
     """botocore's own kind of context, checking names and certificates. Takes some 20 ms. OSError: no such file."""
     made: ssl.SSLContext = create_urllib3_context()
+    made.verify_mode = ssl.CERT_REQUIRED
+    made.check_hostname = True  # botocore leaves that to urllib3
     made.load_verify_locations(cafile=certificates)
     made.set_alpn_protocols(["http/1.1"])
     return made
