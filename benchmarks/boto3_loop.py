@@ -22,7 +22,8 @@ def matches(record: Any) -> bool:
     return bool(record["eventName"] == "MODIFY" and image.get("phase", {}).get("S") == "FILE_UPLOAD_COMPLETE")
 
 
-def read(streams: Any, sqs: Any, arn: str, shard_id: str, queue_url: str, pause_s: float) -> None:
+def read(streams: Any, sqs: Any, arn: str, shard_id: str, queue_url: str) -> None:
+    pause_s = float(os.environ["BENCH_PAUSE_S"])
     iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON")[
         "ShardIterator"
     ]
@@ -55,7 +56,7 @@ def main() -> None:
     arn = dynamodb.describe_table(TableName=os.environ["BENCH_TABLE"])["Table"]["LatestStreamArn"]
     queue_url = sqs.get_queue_url(QueueName=os.environ["BENCH_QUEUE"])["QueueUrl"]
     threads = [
-        threading.Thread(target=read, args=(streams, sqs, arn, shard_id, queue_url, float(os.environ["BENCH_PAUSE_S"])))
+        threading.Thread(target=read, args=(streams, sqs, arn, shard_id, queue_url))
         for shard_id in shard_ids(streams, arn)
     ]
     for thread in threads:

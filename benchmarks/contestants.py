@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from benchmarks.server import QUEUE, ROOT, TABLE
+from benchmarks import kcl
+from benchmarks.server import QUEUE, ROOT, TABLE, build
 from benchmarks.workloads import Workload
 from tests.standin.world import environment
 
@@ -19,13 +20,19 @@ _POLLS_A_SECOND_MAX: Final = 1000  # the stand-in throttles nobody; a limiter wo
 
 @dataclass(frozen=True)
 class Contestant:
-    """`missing()` says why it cannot take part, "" if it can. `settings` are its variables for a workload."""
+    """`command` is made of the stand-in's address, the stream's ARN and the workload; `settings` are its variables.
+
+    `missing()` says why it cannot take part, "" if it can. `leases_elsewhere`: it asks more of its lease table than the
+    stand-in knows, which passes those calls on to DynamoDB Local. `rounds_max`: so slow that it takes part no oftener.
+    """
 
     name: str
-    command: Callable[[], list[str]]
-    settings: Callable[[Workload], Mapping[str, str]]
+    command: Callable[[str, str, Workload], list[str]]
+    settings: Callable[[Workload], Mapping[str, str]] = lambda _: {}
     missing: Callable[[], str] = lambda: ""
-    start_timeout_s: float = 30.0
+    start_timeout_s: float = 60.0
+    leases_elsewhere: bool = False
+    rounds_max: int | None = None
 
     def environment(self, url: str, workload: Workload) -> dict[str, str]:
         """Everything: nothing of this machine's settings gets in."""
@@ -58,14 +65,34 @@ def _poller(*, calls: str | None) -> Contestant:
         return "" if shown.returncode == 0 else f"the daemon refuses it: {shown.stderr.strip()}"
 
     name = "poller" if calls is None else f"poller-{calls}"
-    return Contestant(name, lambda: [sys.executable, "-m", "poller", "run"], settings, missing if own else lambda: "")
+    return Contestant(
+        name, lambda *_: [sys.executable, "-m", "poller", "run"], settings, missing if own else lambda: ""
+    )
 
 
 def _boto3_loop() -> Contestant:
     def settings(workload: Workload) -> Mapping[str, str]:
         return {"BENCH_TABLE": TABLE, "BENCH_QUEUE": QUEUE, "BENCH_PAUSE_S": f"{workload.pause_s:g}"}
 
-    return Contestant("boto3", lambda: [sys.executable, "-m", "benchmarks.boto3_loop"], settings)
+    return Contestant("boto3", lambda *_: [sys.executable, "-m", "benchmarks.boto3_loop"], settings)
 
 
-CONTESTANTS: Final = {one.name: one for one in (_poller(calls=None), _poller(calls="boto3"), _boto3_loop())}
+def _limit() -> Contestant:
+    """The stand-in's own client: what no program can be much faster than, and what the stand-in can serve."""
+
+    def command(url: str, stream_arn: str, workload: Workload) -> list[str]:
+        pause = f"{workload.pause_s:g}s"
+        return [str(build()), "-drive", url, "-stream", stream_arn, "-queues", QUEUE, "-pause", pause]
+
+    return Contestant("limit", command)
+
+
+def _kcl() -> Contestant:
+    return Contestant(
+        "kcl", kcl.command, missing=kcl.missing, start_timeout_s=240.0, leases_elsewhere=True, rounds_max=1
+    )
+
+
+CONTESTANTS: Final = {
+    one.name: one for one in (_poller(calls=None), _poller(calls="boto3"), _boto3_loop(), _kcl(), _limit())
+}

@@ -1,7 +1,7 @@
 """One contestant on one workload, against a fresh stand-in; what it took, as figures by name.
 
-A name carries its unit: `cpu_s_per_million`, `latency_p99_ms`, `memory_mib`. Start and steady state are told apart: what
-is called CPU here begins with the first GetRecords, or with the measured time.
+A name carries its unit: `cpu_s_per_million`, `latency_p99_ms`, `memory_mib`. Start and steady state are told apart:
+what is called CPU here begins with the first GetRecords, or with the measured time.
 """
 
 from __future__ import annotations
@@ -9,13 +9,16 @@ from __future__ import annotations
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+from typing import IO, Any, Final
 
 from benchmarks.contestants import Contestant
 from benchmarks.machine import cores, cpu_s, memory_bytes, pinned
 from benchmarks.server import QUEUE, ROOT, StandIn
 from benchmarks.workloads import Kind, Workload
+from tests.servers import DynamoDbLocal
 
 Figures = dict[str, float]
 Stats = dict[str, Any]
@@ -28,14 +31,22 @@ _SETTLE_S: Final = 4.0
 _LAST_MESSAGES_S: Final = 20.0
 _STOP_S: Final = 15.0
 _MINUTE_S: Final = 60.0
+_SAID_MAX: Final = 4_000
 LEASE_WRITES: Final = ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", "TransactWriteItems")
 
 
 def measure(contestant: Contestant, workload: Workload) -> Figures:
     """Contestant and stand-in have a core each, where there are two."""
     own, other = cores()
-    with StandIn([*workload.arguments(), "-queues", QUEUE], core=other) as standin, pinned(other):
-        run = Run(contestant, workload, standin, own)
+    with ExitStack() as around:
+        around.enter_context(pinned(other))
+        arguments = [*workload.arguments(), "-queues", QUEUE]
+        if contestant.leases_elsewhere:
+            folder = Path(around.enter_context(TemporaryDirectory()))
+            arguments += ["-dynamodb", around.enter_context(DynamoDbLocal(folder)).url]
+        run = Run(
+            contestant, workload, around.enter_context(StandIn(arguments)), own, around.enter_context(TemporaryFile())
+        )
         match workload.kind:
             case Kind.BACKLOG:
                 return _backlog(run)
@@ -47,27 +58,36 @@ def measure(contestant: Contestant, workload: Workload) -> Figures:
                 return _sink_stopped(run)
 
 
+class FailedError(Exception):
+    """A contestant did not do its work. What it said last is in the message."""
+
+
 class Run:
     """A contestant at work, and the stand-in that watches it."""
 
-    def __init__(self, contestant: Contestant, workload: Workload, standin: StandIn, core: int | None) -> None:
+    def __init__(
+        self, contestant: Contestant, workload: Workload, standin: StandIn, core: int | None, log: IO[bytes]
+    ) -> None:
         self.contestant = contestant
         self.workload = workload
         self.standin = standin
         self._core = core
         self._process: subprocess.Popen[bytes] | None = None
+        self._log = log
         self.began_s = 0.0
 
     @contextmanager
     def process(self) -> Iterator[int]:
         """Runs as long as the block lasts; gives its id. The stand-in knows from then on whose CPU time to look at."""
+        command = self.contestant.command(self.standin.url, self.standin.stream_arn, self.workload)
         self.began_s = time.time()
         with pinned(self._core):
             self._process = process = subprocess.Popen(
-                self.contestant.command(),
+                command,
                 cwd=ROOT,
                 env=self.contestant.environment(self.standin.url, self.workload),
                 stdout=subprocess.DEVNULL,
+                stderr=self._log,
             )
         try:
             self.standin.do("watch", pid=process.pid)
@@ -86,11 +106,16 @@ class Run:
         deadline = time.monotonic() + timeout_s
         while not condition(stats := self.standin.stats()):
             if self._process.poll() is not None:
-                raise RuntimeError(f"{self.contestant.name} ended with exit code {self._process.returncode}")
+                raise self._failed(f"exit code {self._process.returncode}", stats)
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{self.contestant.name} on {self.workload.name}, as far as it came: {stats}")
+                raise self._failed(f"not done after {timeout_s:g} s", stats)
             time.sleep(_LOOK_EVERY_S)
         return stats
+
+    def _failed(self, how: str, stats: Stats) -> FailedError:
+        self._log.seek(0)
+        said = self._log.read()[-_SAID_MAX:].decode(errors="replace")
+        return FailedError(f"{self.contestant.name} on {self.workload.name}: {how}; {stats}\n{said}")
 
     def settle(self) -> None:
         """Until every shard is read."""

@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from benchmarks.measure import Figures
 from benchmarks.server import ROOT
-from benchmarks.workloads import ALL, Kind, Workload
+from benchmarks.workloads import Kind, Workload
 
-Results = dict[str, dict[str, list[Figures]]]
+Results = list[tuple[Workload, dict[str, list[Figures]]]]
 
 _HISTORY: Final = ROOT / "benchmarks" / "results"
 # The columns of each kind's table: heading, figure, format, and whether it is a cost to compare by.
@@ -78,7 +78,7 @@ def _shown(rounds: Sequence[Figures], figure: str, form: str) -> str:
 def _ratio(workload: Workload, found: Mapping[str, Sequence[Figures]], name: str) -> str:
     """The median of the rounds' ratios: what drifts between two rounds is in both."""
     first, cost = next(iter(found)), _COST[workload.kind]
-    pairs = zip(found[name], found[first], strict=True)
+    pairs = zip(found[name], found[first], strict=False)  # a slow one takes part in fewer rounds
     ratios = [one[cost] / other[cost] for one, other in pairs if other[cost] > 0]
     return f"{median(ratios):.1f}" if ratios else ""
 
@@ -91,7 +91,7 @@ def save(results: Results, rounds: int) -> Path:
         "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
         "python": platform.python_version(),
         "rounds": rounds,
-        "workloads": {name: {"title": ALL[name].title(), "contestants": found} for name, found in results.items()},
+        "workloads": {workload.name: {"title": workload.title(), "contestants": found} for workload, found in results},
     }
     _HISTORY.mkdir(exist_ok=True)
     path = _HISTORY / f"{datetime.now(UTC):%Y-%m-%d}-{commit}.json"

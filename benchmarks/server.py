@@ -10,8 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, Self
 
-from benchmarks.machine import pinned
-
 ROOT: Final = Path(__file__).resolve().parents[1]
 TABLE: Final = "AnalysisMetadataTable"
 QUEUE: Final = "analysis-jobs"
@@ -38,22 +36,22 @@ def build() -> Path:
 
 
 class StandIn:
-    """`with StandIn(["-shards", "4"], core=0) as standin:`, listening at `standin.url` as long as the block lasts."""
+    """`with StandIn(["-shards", "4"]) as standin:`, listening at `standin.url` as long as the block lasts."""
 
-    def __init__(self, arguments: Sequence[str] = (), core: int | None = None) -> None:
+    def __init__(self, arguments: Sequence[str] = ()) -> None:
         self._arguments = arguments
-        self._core = core
         self._process: subprocess.Popen[str] | None = None
         self.url = ""
+        self.stream_arn = ""
 
     def __enter__(self) -> Self:
-        with pinned(self._core):
-            self._process = subprocess.Popen([build(), *self._arguments], stdout=subprocess.PIPE, text=True)
+        self._process = subprocess.Popen([build(), *self._arguments], stdout=subprocess.PIPE, text=True)
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             raise NoStandInError(f"the stand-in ended at once, exit code {self._process.wait()}")
-        self.url = json.loads(line)["url"]
+        said = json.loads(line)
+        self.url, self.stream_arn = said["url"], said["stream"]
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -50,7 +50,8 @@ class Workload:
     def title(self) -> str:
         """What it is, in a line."""
         records = f" x {self.records:,} records" if self.records else ""
-        rate = f" x {self.rate:g} a second for {self.seconds:g} s" if self.rate else ""
+        rate = f" x {self.rate:g} a second" if self.rate else ""
+        rate += f" for {self.seconds:g} s" if self.rate and self.seconds else ""
         idle = "" if self.records or self.rate else f", idle for {self.seconds:g} s, a poll every {self.idle_s:g} s"
         match = f", {self.match_percent:g} % match" if self.records or self.rate else ""
         return f"{self.name}: {self.kind.value}, {self.shards:,} shards{records}{rate}{idle}{match}"

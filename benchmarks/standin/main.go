@@ -1,5 +1,5 @@
 // A fast stand-in for AWS, for benchmarks: one stream of one table, a lease table, queues that count. What it is asked
-// and what it costs itself it says at /control/stats. Prints {"url": "..."} once it listens; ends at SIGTERM.
+// and what it costs itself it says at /control/stats. Prints {"url": "...", "stream": "..."} once it listens; ends at SIGTERM.
 package main
 
 import (
@@ -22,7 +22,14 @@ func main() {
 	flag.Int64Var(&load.matchEvery, "match-every", 100, "every so manieth record matches, 0: none")
 	flag.Int64Var(&load.items, "items", 0, "so many items take turns, 0: every record is of another item")
 	flag.IntVar(&load.imageBytes, "image-bytes", 600, "of a new image")
+	driven := flag.String("drive", "", "URL of another stand-in, to be its tightest client and no server")
+	stream := flag.String("stream", "", "the ARN of its stream")
+	pause := flag.Duration("pause", 0, "what the client waits after a page that was not full")
 	flag.Parse()
+	if *driven != "" {
+		drive(*driven, *stream, *queues, *pause)
+		return
+	}
 
 	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", *port))
 	if err != nil {
@@ -30,6 +37,6 @@ func main() {
 	}
 	url := "http://" + listener.Addr().String()
 	world := newWorld(url, load, strings.Split(*queues, ","), *dynamoDB)
-	fmt.Fprintf(os.Stdout, "{\"url\": %q}\n", url)
+	fmt.Fprintf(os.Stdout, "{\"url\": %q, \"stream\": %q}\n", url, world.arn)
 	log.Fatal(serve(listener, world))
 }
