@@ -655,6 +655,14 @@ class ApiCalled(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CallsByBoto3(Event):
+    """A service's hot calls go by boto3's own call path, which costs more CPU; the daemon's own cannot be used here."""
+
+    service: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LimiterWaited(Event):
     """A call waited for its limiter."""
 

@@ -88,6 +88,7 @@ def open_aws(settings: Settings, world: World) -> Awaitable[Aws]:
         lease_threads=18,
         send_threads=sends,
         allow_insecure_endpoints=settings.aws.allow_insecure_endpoints,
+        calls=settings.aws.calls,
     )
     return Aws.open(config, world.emit, world.clock.monotonic)
 

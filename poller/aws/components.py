@@ -27,7 +27,7 @@ class PageParserFactory(ResponseParserFactory):
     def create_parser(self, protocol_name: str) -> ResponseParser:
         """One parser serves all JSON calls, from all threads: it keeps no state."""
         if protocol_name == "json":
-            return _PARSER
+            return PARSER
         return super().create_parser(protocol_name)
 
 
@@ -52,11 +52,11 @@ class _CheckedParser(JSONParser):
         return parsed
 
 
-_PARSER: Final = _CheckedParser()
+PARSER: Final = _CheckedParser()
 _check_object: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode  # reads all of it and builds next to nothing
 
 
-def check_whole(headers: Mapping[str, str], body: bytes, *, json: bool) -> None:
+def check_whole(headers: Mapping[str, str], body: bytes | bytearray, *, json: bool) -> None:
     """Raises UnreadableAnswer unless the body is as long as announced, has its checksum and is a JSON object.
 
     botocore checks neither the length nor, except on a few operations, `x-amz-crc32`, and reads what is not JSON as {}.

@@ -154,6 +154,9 @@ NO_CREDENTIALS: Final = (
 # No connection came about: the request never left this machine.
 NOT_CONNECTED: Final = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
 
+# The credentials were good once.
+EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+
 CREDENTIALS_MEND: Final = (
     "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the container or the instance a role"
 )
@@ -264,7 +267,7 @@ _WORDS: Final[dict[type[AwsError], tuple[str, str]]] = {
 
 
 def _explain_denied(code: str, operation: str, arn: str) -> tuple[str, str]:
-    if code in {"ExpiredToken", "ExpiredTokenException", "RequestExpired"}:
+    if code in EXPIRED:
         return "the credentials have expired", "renew them, and check this machine's clock"
     if code.upper().startswith("KMS"):
         return "access to the key is denied", f"allow kms:GenerateDataKey and kms:Decrypt on the key of {arn}"

@@ -36,6 +36,7 @@ class BotoLeaseTable:
     def __init__(self, aws: Aws, table: str, report: Callable[[str], None]) -> None:
         self._call = aws.leases.pool.call
         self._client = aws.leases.client
+        self._ask = aws.hot_leases.ask
         self._table = table
         self._region = aws.region
         self._arn = f"arn:aws:dynamodb:{aws.region}:*:table/{table}"
@@ -289,17 +290,14 @@ class BotoLeaseTable:
         values: Mapping[str, AttributeValueTypeDef],
     ) -> None:
         try:
-            await self._call(
-                "UpdateItem",
-                self._row(lease.shard_id),
-                not_after,
-                self._client.update_item,
-                TableName=self._table,
-                Key={row.KEY: {"S": lease.shard_id}},
-                UpdateExpression=update,
-                ConditionExpression=condition,
-                ExpressionAttributeValues=values,
-            )
+            request = {
+                "TableName": self._table,
+                "Key": {row.KEY: {"S": lease.shard_id}},
+                "UpdateExpression": update,
+                "ConditionExpression": condition,
+                "ExpressionAttributeValues": values,
+            }
+            await self._ask("UpdateItem", self._row(lease.shard_id), not_after, request)
         except AwsError as error:
             _raise_conflict(error, lease)
             raise

@@ -10,9 +10,11 @@ import asyncio
 import math
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Generic, ParamSpec, TypeVar
+from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
+
+from botocore import xform_name
 
 from poller.aws.errors import FAR_SIDE, Target, credentials_away, translate
 from poller.errors import AwsError, DeadlinePassed, Unavailable
@@ -178,9 +180,20 @@ class Pool:
         return Unavailable(message, operation=operation, resource=target.name, code=code, answered=False)
 
 
+class Calls(Protocol):
+    """The calls that are made all the time, by one way or another."""
+
+    async def ask(self, operation: str, target: Target, not_after: float, request: Mapping[str, Any]) -> Any:
+        """What the boto3 client's method of that operation returns for these arguments; else as `Pool.call`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lane(Generic[C]):
-    """A client and the threads that are its own."""
+    """A client and the threads that are its own; itself the way by boto3 for the hot calls."""
 
     client: C
     pool: Pool
+
+    async def ask(self, operation: str, target: Target, not_after: float, request: Mapping[str, Any]) -> Any:
+        method = getattr(self.client, xform_name(operation))
+        return await self.pool.call(operation, target, not_after, method, **request)

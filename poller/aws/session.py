@@ -9,20 +9,24 @@ import asyncio
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from botocore.exceptions import BotoCoreError, InvalidRegionError
 
 from poller import __version__
+from poller.aws.direct.calls import DirectCalls, Limits
+from poller.aws.direct.credentials import Credentials
+from poller.aws.direct.trust import certificates
 from poller.aws.endpoints import check_endpoint, endpoint_variables
 from poller.aws.errors import CREDENTIALS_MEND, NO_CREDENTIALS, clean, credentials_away, translate
-from poller.aws.pool import Lane, Pool
+from poller.aws.pool import Calls, Lane, Pool
 from poller.errors import AccessDenied, ConfigurationError, PollerError
 from poller.events import Emit
 
 if TYPE_CHECKING:
     from boto3.session import Session
     from botocore.config import Config
+    from botocore.session import Session as CoreSession
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodbstreams import DynamoDBStreamsClient
     from types_boto3_s3 import S3Client
@@ -37,7 +41,7 @@ class AwsConfig:
     """What the clients need to know. `region` None: as the AWS variables or the profile say.
 
     The time-outs are those of a socket: `request_timeout_s` is how long the service may be silent. A call is given up
-    after twice their sum, whatever happens on the way.
+    after twice their sum, whatever happens on the way. `calls`: by which way the hot ones go.
     """
 
     region: str | None
@@ -47,6 +51,7 @@ class AwsConfig:
     lease_threads: int
     send_threads: int
     allow_insecure_endpoints: bool = False
+    calls: Literal["direct", "boto3"] = "direct"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,26 +63,39 @@ class _Opened:
     streams: DynamoDBStreamsClient
     dynamodb: DynamoDBClient
     sqs: SQSClient
+    credentials: Any
+    certificates: str
 
 
 class Aws:
-    """The clients: `reads`, `leases` and `sends` from the start, S3 and STS when they are asked for."""
+    """The clients: `reads`, `leases` and `sends` from the start, S3 and STS when they are asked for.
+
+    `hot_reads`, `hot_leases` and `hot_sends` are for the calls that are made all the time.
+    """
 
     def __init__(self, config: AwsConfig, opened: _Opened, emit: Emit, monotonic: Callable[[], float]) -> None:
         """Use `Aws.open`."""
         self._config = config
+        whole_s = 2 * (config.connect_timeout_s + config.request_timeout_s)
+        self._limits = Limits(config.connect_timeout_s, config.request_timeout_s, whole_s)
         self._session = opened.session
         self._emit = emit
         self._monotonic = monotonic
         self._cold: dict[str, Lane[Any]] = {}
         self._opening = asyncio.Lock()
         self._lanes: list[Lane[Any]] = []
+        self._direct: list[DirectCalls] = []
+        self._credentials = Credentials(opened.credentials, monotonic)
+        self._certificates = opened.certificates
         self.region: Final = opened.region
         self.reads: Final[Lane[DynamoDBStreamsClient]] = self._lane(
             "dynamodbstreams", opened.streams, config.read_threads
         )
         self.leases: Final[Lane[DynamoDBClient]] = self._lane("dynamodb", opened.dynamodb, config.lease_threads)
         self.sends: Final[Lane[SQSClient]] = self._lane("sqs", opened.sqs, config.send_threads)
+        self.hot_reads: Final = self._hot("dynamodbstreams", self.reads)
+        self.hot_leases: Final = self._hot("dynamodb", self.leases)
+        self.hot_sends: Final = self._hot("sqs", self.sends)
 
     @classmethod
     async def open(cls, config: AwsConfig, emit: Emit, monotonic: Callable[[], float]) -> Aws:
@@ -96,16 +114,21 @@ class Aws:
 
     def close(self) -> None:
         """Ends the threads after their present calls and closes the connections; waits for nothing."""
+        self.disconnect()
         for lane in self._lanes:
             lane.pool.close()
             lane.client.close()
 
+    def disconnect(self) -> None:
+        """Closes the hot calls' idle connections; the next calls make new ones."""
+        for calls in self._direct:
+            calls.close()
+
     def _lane(self, service: str, client: Any, threads: int) -> Lane[Any]:
-        limit_s = 2 * (self._config.connect_timeout_s + self._config.request_timeout_s)
         pool = Pool(
             service,
             threads,
-            limit_s=limit_s,
+            limit_s=self._limits.whole_s,
             emit=self._emit,
             monotonic=self._monotonic,
             connect_s=self._config.connect_timeout_s,
@@ -113,6 +136,21 @@ class Aws:
         lane = Lane(client, pool)
         self._lanes.append(lane)
         return lane
+
+    def _hot(self, service: str, lane: Lane[Any]) -> Calls:
+        if self._config.calls == "boto3":
+            return lane
+        calls = DirectCalls(
+            service,
+            lane,
+            credentials=self._credentials,
+            certificates=self._certificates,
+            limits=self._limits,
+            emit=self._emit,
+            monotonic=self._monotonic,
+        )
+        self._direct.append(calls)
+        return calls
 
     async def _cold_lane(self, service: str) -> Lane[Any]:
         async with self._opening:  # the session is not thread-safe
@@ -126,7 +164,7 @@ class Aws:
 
 
 def _open(config: AwsConfig) -> _Opened:
-    session = _session()
+    session, core = _sessions()
     region = config.region or os.environ.get("AWS_REGION") or session.region_name
     if not region:
         raise ConfigurationError(
@@ -135,18 +173,19 @@ def _open(config: AwsConfig) -> _Opened:
     streams = _client(session, "dynamodbstreams", config, config.read_threads, region)
     dynamodb = _client(session, "dynamodb", config, config.lease_threads, region)
     sqs = _client(session, "sqs", config, config.send_threads, region)
-    if session.get_credentials() is None:
+    credentials = session.get_credentials()
+    if credentials is None:
         raise AccessDenied(
             f"no AWS credentials were found: {CREDENTIALS_MEND}",
             operation="GetCredentials",
             resource="AWS",
             code="NoCredentialsError",
         )
-    return _Opened(session, region, streams, dynamodb, sqs)
+    return _Opened(session, region, streams, dynamodb, sqs, credentials, certificates(core))
 
 
-def _session() -> Session:
-    """A boto3 session with the components of our own."""
+def _sessions() -> tuple[Session, CoreSession]:
+    """A boto3 session with the components of our own, and botocore's below it."""
     # Here and not at the top: the import takes 0.15 s, and belongs into the thread that opens the clients.
     import boto3  # noqa: PLC0415
     import botocore.session  # noqa: PLC0415
@@ -158,7 +197,7 @@ def _session() -> Session:
         core.register_component("response_parser_factory", PageParserFactory())
         if core.get_config_variable("data_path") is None:  # else AWS_DATA_PATH holds models of the user's own
             core.register_component("data_loader", ModelLoader())
-        return boto3.Session(botocore_session=core)
+        return boto3.Session(botocore_session=core), core
     except BotoCoreError as error:
         raise ConfigurationError(
             f"AWS_PROFILE={os.environ.get('AWS_PROFILE', 'default')}: {clean(error)}: name another or mend the file"

@@ -46,8 +46,7 @@ class BotoQueue:
     """`poller.run.ports.Queue`."""
 
     def __init__(self, aws: Aws, info: QueueInfo) -> None:
-        self._call = aws.sends.pool.call
-        self._client = aws.sends.client
+        self._ask = aws.hot_sends.ask
         self._info = info
         self._target = Target(info.name, info.arn)
 
@@ -57,14 +56,11 @@ class BotoQueue:
 
     async def send(self, batch: Sequence[Message], not_after: float) -> Sequence[EntryOutcome]:
         """One SendMessageBatch. botocore sends it to the client's endpoint, whatever host the queue's URL names."""
-        answer = await self._call(
-            "SendMessageBatch",
-            self._target,
-            not_after,
-            self._client.send_message_batch,
-            QueueUrl=self._info.url,
-            Entries=[_entry(index, message) for index, message in enumerate(batch)],
-        )
+        request = {
+            "QueueUrl": self._info.url,
+            "Entries": [_entry(index, message) for index, message in enumerate(batch)],
+        }
+        answer = await self._ask("SendMessageBatch", self._target, not_after, request)
         with reading("SendMessageBatch", self._info.name):
             outcomes = _outcomes(answer, len(batch))
         if outcomes is None:

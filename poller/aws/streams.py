@@ -5,11 +5,12 @@ A page of records stays bytes: botocore's parser would take 49 ms for a full one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
+from poller.aws.components import BODY
 from poller.aws.errors import Target, reading, unreadable
 from poller.aws.page import decode_page
 from poller.aws.pool import NEVER
@@ -36,6 +37,7 @@ class BotoStreamSource:
         """`table`: the table's name, for messages."""
         self._call = aws.reads.pool.call
         self._client = aws.reads.client
+        self._ask = aws.hot_reads.ask
         self._arn = stream_arn
         self._table = table
         self._target = Target(table, stream_arn)
@@ -94,20 +96,19 @@ class BotoStreamSource:
             request["SequenceNumber"] = position.sequence_number
         if position.timestamp_ms is not None:
             request["Timestamp"] = _EPOCH + timedelta(milliseconds=position.timestamp_ms)
-        answer = await self._call("GetShardIterator", target, NEVER, self._client.get_shard_iterator, **request)
+            # Rare, and a time is the one thing that botocore writes in a way of its own.
+            answer = await self._call("GetShardIterator", target, NEVER, self._client.get_shard_iterator, **request)
+        else:
+            answer = await self._ask("GetShardIterator", target, NEVER, request)
         with reading("GetShardIterator", target.name):
             return answer["ShardIterator"]
 
     async def records(self, iterator: str, limit: int) -> Page:
         """The page as it came. An iterator does not say whose it is: errors name the table only."""
-        answer = cast(
-            "Mapping[str, Any]",
-            await self._call(
-                "GetRecords", self._target, NEVER, self._client.get_records, ShardIterator=iterator, Limit=limit
-            ),
-        )
+        request = {"ShardIterator": iterator, "Limit": limit}
+        answer = await self._ask("GetRecords", self._target, NEVER, request)
         try:
-            return decode_page(answer["Body"])  # `poller.aws.components` leaves it there
+            return decode_page(answer[BODY])
         except ValueError as error:
             raise unreadable("GetRecords", self._table) from error
 

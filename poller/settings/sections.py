@@ -155,6 +155,7 @@ class AwsSettings(Section):
     request_timeout_s: Annotated[float, Duration("10ms", "5m")] = Field(default=3.0, alias="request_timeout")
     connect_timeout_s: Annotated[float, Duration("10ms", "5m")] = Field(default=2.0, alias="connect_timeout")
     allow_insecure_endpoints: bool = False
+    calls: Literal["direct", "boto3"] = "direct"
 
 
 class HttpSettings(Section):

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
 from poller.aws.session import Aws, AwsConfig
+from poller.events import CallsByBoto3, Event
 from tests.memory.clock import ManualClock
 from tests.standin import Remote, StandInProcess
 
@@ -31,19 +34,29 @@ def _opened() -> Iterator[dict[str, Aws]]:
         aws.close()
 
 
-@pytest.fixture
-def open_aws(_opened: dict[str, Aws], clock: ManualClock, monkeypatch: pytest.MonkeyPatch) -> OpenAws:
-    """Gives the clients on one endpoint for all services."""
+@pytest.fixture(params=["direct", "boto3"])
+async def open_aws(
+    request: pytest.FixtureRequest, _opened: dict[str, Aws], clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[OpenAws]:
+    """Gives the clients on one endpoint for all services; every story is told by both ways of the hot calls."""
+    config = replace(CONFIG, calls=request.param)
 
     async def open_at(url: str) -> Aws:
-        if url not in _opened:
+        key = f"{config.calls} {url}"
+        if key not in _opened:
             monkeypatch.setenv("AWS_ACCESS_KEY_ID", "contract")
             monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "contract")
             monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-            _opened[url] = await Aws.open(CONFIG, lambda event: None, clock.monotonic)
-        return _opened[url]
+            _opened[key] = await Aws.open(config, said.append, clock.monotonic)
+        return _opened[key]
 
-    return open_at
+    said: list[Event] = []
+    yield open_at
+    # Each test has an event loop of its own, and its connections end with it.
+    for aws in _opened.values():
+        aws.disconnect()
+    await asyncio.sleep(0)
+    assert not [event for event in said if isinstance(event, CallsByBoto3)]
 
 
 @pytest.fixture(scope="session")

@@ -31,17 +31,41 @@ class Stray:
     lost_at_s: float
 
 
+@dataclass(frozen=True)
+class Lapse:
+    """A lease that another took from its owner, none of whose rows had moved for `silent_s`."""
+
+    key: str
+    shard: str
+    at_s: float
+    silent_s: float
+
+
 class Holders:
-    """Who held each lease at every moment, as the lease table's journal has it. Workers are told by access key."""
+    """Who held each lease at every moment, as the lease table's journal has it. Workers are told by access key.
+
+    `lapses`: the tenures that were not ended by their owner.
+    """
 
     def __init__(self, journal: Iterable[Written]) -> None:
+        self.lapses: list[Lapse] = []
         self._times: defaultdict[str, list[float]] = defaultdict(list)
         self._keys: defaultdict[str, list[str]] = defaultdict(list)
+        moved_at: dict[str, float] = {}
+        counters: dict[str, str] = {}
         for written in journal:
-            key = owner_key(written.item)
-            if not self._keys[written.key] or self._keys[written.key][-1] != key:
-                self._times[written.key].append(written.at_s)
-                self._keys[written.key].append(key)
+            key, keys = owner_key(written.item), self._keys[written.key]
+            counter = (written.item or {}).get("leaseCounter", {}).get("N", "")
+            if counter != counters.get(written.key):
+                counters[written.key] = counter
+                moved_at[written.access_key] = written.at_s
+            if keys and keys[-1] == key:
+                continue
+            if keys and keys[-1] and written.access_key != keys[-1]:
+                silent_s = written.at_s - moved_at.get(keys[-1], float("-inf"))
+                self.lapses.append(Lapse(keys[-1], written.key, written.at_s, silent_s))
+            self._times[written.key].append(written.at_s)
+            keys.append(key)
 
     def at(self, shard: str, at_s: float) -> str:
         """The holder of a shard's lease; "" if there was none."""
@@ -130,26 +154,45 @@ def in_order(arrived: Iterable[Message]) -> bool:
     return True
 
 
-def sent_twice(arrived: Sequence[Message], incidents: Sequence[Incident]) -> tuple[Counter[Incident], list[Message]]:
-    """How many messages came again because of each incident; and those that came again without any.
+@dataclass(frozen=True)
+class Repeats:
+    """What came a second time, and why."""
+
+    because: Counter[Incident]
+    unanswered: list[Message]
+    lapsed: list[Message]
+    without: list[tuple[Message, Message]]
+
+
+def repeats(
+    arrived: Iterable[Message], incidents: Sequence[Incident], lapses: Sequence[Lapse], answer_max_s: float
+) -> Repeats:
+    """Why each message came again.
 
     Whoever sent it before the second time was killed, or frozen, after that; or the second was its own, from the
-    request that it had under way when it was frozen.
+    request that it had under way when it was frozen. On a machine that is busy, an answer may also take longer than
+    its sender waits, and a worker may stand still until its lease is over.
     """
     before: dict[str, Message] = {}
-    because: Counter[Incident] = Counter()
-    without: list[Message] = []
+    found = Repeats(Counter(), [], [], [])
     for message in arrived:
         first = before.get(message.name)
         before[message.name] = message
         if first is None:
             continue
-        cause = _cause(first, message, incidents)
-        if cause is None:
-            without.append(message)
+        incident = _cause(first, message, incidents)
+        if incident is not None:
+            found.because[incident] += 1
+        elif first.key == message.key and message.at_s - first.at_s >= answer_max_s:
+            found.unanswered.append(message)
+        elif any(
+            (lapse.key, lapse.shard) == (first.key, first.shard) and first.at_s <= lapse.at_s <= message.at_s
+            for lapse in lapses
+        ):
+            found.lapsed.append(message)
         else:
-            because[cause] += 1
-    return because, without
+            found.without.append((first, message))
+    return found
 
 
 def _cause(first: Message, again: Message, incidents: Sequence[Incident]) -> Incident | None:

@@ -13,7 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.e2e.daemon import wait_until
-from tests.e2e.evidence import WAKING_S, Holders, Missing, Stray, in_order, messages, most_sent_within, sent_twice
+from tests.e2e.evidence import (
+    WAKING_S,
+    Holders,
+    Lapse,
+    Missing,
+    Stray,
+    in_order,
+    messages,
+    most_sent_within,
+    repeats,
+)
 from tests.e2e.fleet import LEASES, TABLE, Fleet, Writer
 from tests.standin import StandInProcess
 
@@ -22,6 +32,7 @@ SHARDS = 60
 DURATION_S = 5.0
 CHECKPOINT_S = 1.0
 POLL_S = 1.0
+ANSWER_MAX_S = 1.5
 # Batches that a worker's threads may have on their way when it is frozen, of both routes.
 BATCHES = 4
 PAUSE_S = (2.0, 6.0)
@@ -31,7 +42,7 @@ SETTINGS = {
     "POLLER_HTTP__ENABLED": "false",
     "POLLER_LEASE__DURATION": f"{DURATION_S}s",
     "POLLER_LEASE__DISCOVERY_INTERVAL": "5s",
-    "POLLER_AWS__REQUEST_TIMEOUT": "1.5s",
+    "POLLER_AWS__REQUEST_TIMEOUT": f"{ANSWER_MAX_S}s",
     "POLLER_AWS__CONNECT_TIMEOUT": "0.5s",
     "POLLER_CHECKPOINT__INTERVAL": f"{CHECKPOINT_S}s",
     "POLLER_POLLING__IDLE_MIN": "0.5s",
@@ -96,10 +107,15 @@ def test_a_fleet_loses_nothing_and_never_reads_a_shard_twice_whatever_happens_to
     assert in_order(every)
     assert in_order(ordered)
     strays = holders.stray_reads(reads)
-    because, without = sent_twice(every, fleet.incidents)
-    print(f"{len(reads)} reads, {len(strays)} of them stray; {len(every)} messages, {because.total()} of them again")
-    assert without == [], "sent twice though no worker was killed or frozen"
-    for incident, count in because.items():
+    again = repeats(every, fleet.incidents, holders.lapses, ANSWER_MAX_S)
+    print(
+        f"{len(reads)} reads, {len(strays)} of them stray; {len(every)} messages, of them again: "
+        f"{again.because.total()} after a kill or a freeze, {len(again.unanswered)} not answered in time,"
+        f" {len(again.lapsed)} after a lapse"
+    )
+    assert again.without == [], "sent twice though no worker was killed, frozen or left without an answer"
+    assert_lapses_of_silent_workers(holders.lapses)
+    for incident, count in again.because.items():
         assert count <= most_sent_within(every, incident.key, CHECKPOINT_S + POLL_S), incident
     assert_one_request_after_each_loss(strays)
     assert_nothing_sent_after_waking(holders.stray_sends(every + ordered), fleet)
@@ -174,6 +190,11 @@ def wake_up(fleet: Fleet) -> None:
     for copy in [copy for copy in fleet.copies.values() if copy.frozen]:
         if time.monotonic() - fleet.frozen_at[copy.key] >= 2 * DURATION_S:
             fleet.wake(copy)
+
+
+def assert_lapses_of_silent_workers(lapses: Sequence[Lapse]) -> None:
+    """Nobody loses a lease but who has moved none of its rows for a lease duration."""
+    assert [lapse for lapse in lapses if lapse.silent_s < DURATION_S] == []
 
 
 def assert_one_request_after_each_loss(strays: Sequence[Stray]) -> None:

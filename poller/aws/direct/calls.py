@@ -1,0 +1,192 @@
+"""The hot calls of one service on connections of our own; by boto3 where that is set, or where nothing else will do.
+
+One attempt each, with the errors, time limits and events of `poller.aws.pool`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from botocore.awsrequest import HeadersDict
+from botocore.exceptions import ClientError
+
+from poller.aws.components import BODY, PARSER, check_whole
+from poller.aws.direct.blueprint import Blueprint, NotDirect, draw, encode
+from poller.aws.direct.credentials import Credentials
+from poller.aws.direct.http import Answer
+from poller.aws.direct.origin import Connections
+from poller.aws.direct.threads import in_thread
+from poller.aws.direct.trust import context
+from poller.aws.errors import EXPIRED, FAR_SIDE, Target, UnreadableAnswer, credentials_away, translate
+from poller.aws.pool import Lane
+from poller.errors import AwsError, DeadlinePassed
+from poller.events import ApiCalled, CallsByBoto3, Emit
+
+_OK_MAX: Final = 300  # statuses below it are answers, from it on errors
+_decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
+# What a request is about and its endpoint may depend on.
+_RESOURCES: Final = ("StreamArn", "TableName", "QueueUrl")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """In seconds, of one request: to connect, to hear nothing, and for all of it."""
+
+    connect_s: float
+    silence_s: float
+    whole_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How requests of one kind go out."""
+
+    blueprint: Blueprint
+    connections: Connections
+
+
+class DirectCalls:
+    """`poller.aws.pool.Calls` for one service. `certificates`: the file of those that are trusted."""
+
+    def __init__(
+        self,
+        service: str,
+        lane: Lane[Any],
+        *,
+        credentials: Credentials,
+        certificates: str,
+        limits: Limits,
+        emit: Emit,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._service = service
+        self._lane = lane
+        self._credentials = credentials
+        self._certificates = certificates
+        self._limits = limits
+        self._emit = emit
+        self._monotonic = monotonic
+        self._ways: dict[tuple[str, str], _Way | None] = {}
+        self._making = asyncio.Lock()
+        self._connections: dict[object, Connections] = {}
+        self._said: set[str] = set()
+        self._second = 0
+        self._date = ""
+
+    async def ask(self, operation: str, target: Target, not_after: float, request: Mapping[str, Any]) -> Any:
+        """As `Pool.call`, for the client's method of that operation."""
+        about = next((request[name] for name in _RESOURCES if name in request), "")
+        key = operation, about
+        way = self._ways.get(key) or await self._way(key, target, request)
+        if way is None:
+            return await self._lane.ask(operation, target, not_after, request)
+        started = self._monotonic()
+        try:
+            answer = await self._attempt(way, operation, not_after, encode(request))
+        except DeadlinePassed:
+            raise DeadlinePassed(f"{operation} on {target.name}: not sent, its deadline has passed") from None
+        except Exception as error:
+            translated = self._translated(error, operation, target)
+            self._count(operation, translated.code, started)
+            raise translated from error
+        self._count(operation, "OK", started)
+        return answer
+
+    def close(self) -> None:
+        for connections in self._connections.values():
+            connections.close()
+
+    async def _attempt(self, way: _Way, operation: str, not_after: float, body: bytes) -> Any:
+        credentials = self._credentials
+        if credentials.wanting:
+            await credentials.ready()
+
+        def fill() -> bytes:
+            # When the connection is there, and not before: to connect may take longer than the lease lasts.
+            if self._monotonic() >= not_after:
+                raise DeadlinePassed
+            return way.blueprint.fill(credentials.keys, self._now(), body)
+
+        limits = self._limits
+        answer = await way.connections.ask(fill, limits.silence_s, limits.whole_s)
+        return self._read(operation, answer)
+
+    def _read(self, operation: str, answer: Answer) -> Any:
+        """What the client's method would return or raise."""
+        if answer.status >= _OK_MAX:
+            raise self._refused(operation, answer)
+        check_whole(answer.headers, answer.body, json=False)
+        if operation == "GetRecords":
+            return {BODY: answer.body}
+        try:
+            return _decode(answer.body)
+        except (ValueError, RecursionError) as error:
+            text = "the answer is not a JSON object: something other than AWS answers here"
+            raise UnreadableAnswer("UnreadableAnswer", text) from error
+
+    def _refused(self, operation: str, answer: Answer) -> ClientError:
+        response = {
+            "headers": HeadersDict(answer.headers),
+            "status_code": answer.status,
+            "body": bytes(answer.body),
+            "context": {"operation_name": operation},
+        }
+        shape = self._lane.client.meta.service_model.operation_model(operation).output_shape
+        parsed: Any = PARSER.parse(response, shape)
+        return ClientError(parsed, operation)
+
+    def _translated(self, error: Exception, operation: str, target: Target) -> AwsError:
+        if not isinstance(error, FAR_SIDE) and not credentials_away(error):
+            raise error  # a defect of our own
+        translated = translate(error, operation=operation, resource=target.name, arn=target.arn)
+        if translated.code in EXPIRED:
+            self._credentials.refused()
+        return translated
+
+    def _count(self, operation: str, code: str, started: float) -> None:
+        seconds = self._monotonic() - started
+        self._emit(ApiCalled(service=self._service, operation=operation, code=code, seconds=seconds))
+
+    def _now(self) -> str:
+        """The wall clock as a signature wants it."""
+        second = int(time.time())
+        if second != self._second:
+            self._second, self._date = second, time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(second))
+        return self._date
+
+    # --- the first request of each kind -------------------------------------------------------------------------------
+
+    async def _way(self, key: tuple[str, str], target: Target, request: Mapping[str, Any]) -> _Way | None:
+        """None: they go by boto3, and that has been said."""
+        async with self._making:
+            if key not in self._ways:
+                try:
+                    self._ways[key] = await in_thread(lambda: self._make(key[0], request))
+                except NotDirect as reason:
+                    self._ways[key] = None
+                    self._say(str(reason))
+                except Exception as error:
+                    raise self._translated(error, key[0], target) from error
+            return self._ways[key]
+
+    def _make(self, operation: str, request: Mapping[str, Any]) -> _Way:
+        """In a thread."""
+        blueprint, sample = draw(self._lane.client, operation, request)
+        blueprint.check(sample, self._credentials.fetch())
+        origin = blueprint.origin
+        trusted = context(self._certificates) if origin.tls else None
+        connections = self._connections.get(origin)
+        if connections is None:
+            connections = Connections(origin, blueprint.url, trusted, self._limits.connect_s)
+            self._connections[origin] = connections
+        return _Way(blueprint, connections)
+
+    def _say(self, reason: str) -> None:
+        if reason not in self._said:
+            self._said.add(reason)
+            self._emit(CallsByBoto3(service=self._service, reason=reason))

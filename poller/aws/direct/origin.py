@@ -1,0 +1,110 @@
+"""The connections to one endpoint: made when they are needed, kept while they are good."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Callable
+from typing import Final
+
+from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, SSLError
+
+from poller.aws.direct.blueprint import Origin
+from poller.aws.direct.http import Answer, Connection
+from poller.aws.direct.threads import in_thread
+
+# AWS closes a connection that was idle for about 20 s and more. One that is closed by the other side is known at once;
+# one that something on the way has forgotten is not, and whoever asks on it waits for nothing.
+_IDLE_MAX_S: Final = 15.0
+
+
+class Connections:
+    """The connections to an origin; `url` is its name in errors, `context` None for plain http.
+
+    Those of another event loop than the running one are forgotten.
+    """
+
+    def __init__(self, origin: Origin, url: str, context: ssl.SSLContext | None, connect_max_s: float) -> None:
+        self._origin = origin
+        self._url = url
+        self._context = context
+        self._connect_max_s = connect_max_s
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._idle: list[tuple[Connection, float]] = []
+
+    async def ask(self, request: Callable[[], bytes], silence_max_s: float, whole_max_s: float) -> Answer:
+        """One request, made by `request` when there is a connection for it.
+
+        Raises what it raises, and what `Connection.ask` does. EndpointConnectionError, ConnectTimeoutError, SSLError:
+        there is no connection.
+        """
+        connection = self._take() or await self._connect()
+        try:
+            return await connection.ask(request(), silence_max_s, whole_max_s)
+        finally:
+            if connection.usable:
+                self._idle.append((connection, self._time()))
+
+    def close(self) -> None:
+        for connection, _ in self._idle:
+            connection.close()
+        self._idle.clear()
+
+    def _time(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _take(self) -> Connection | None:
+        """The one that was used last, so that the others may go."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop = loop
+            self._idle.clear()
+        oldest = loop.time() - _IDLE_MAX_S
+        while self._idle and self._idle[0][1] < oldest:
+            self._idle.pop(0)[0].close()
+        while self._idle:
+            connection, _ = self._idle.pop()
+            if connection.usable:
+                return connection
+        return None
+
+    async def _connect(self) -> Connection:
+        """One address after another, each with its share of the time."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + self._connect_max_s
+        try:
+            async with asyncio.timeout_at(until):
+                addresses = await in_thread(lambda: _addresses(self._origin))
+        except TimeoutError as error:
+            raise ConnectTimeoutError(endpoint_url=self._url, error="the name was not resolved") from error
+        except OSError as error:
+            raise EndpointConnectionError(endpoint_url=self._url, error=error) from error
+        failure: Exception | None = None
+        for left, address in zip(range(len(addresses), 0, -1), addresses, strict=True):
+            try:
+                async with asyncio.timeout((until - loop.time()) / left):
+                    return await self._connect_to(address)
+            except TimeoutError as error:
+                failure = ConnectTimeoutError(endpoint_url=self._url, error=error)
+            except ssl.SSLError as error:
+                raise SSLError(endpoint_url=self._url, error=error) from error
+            except OSError as error:
+                failure = EndpointConnectionError(endpoint_url=self._url, error=error)
+        raise failure or EndpointConnectionError(endpoint_url=self._url, error="it has no address")
+
+    async def _connect_to(self, address: str) -> Connection:
+        _, connection = await asyncio.get_running_loop().create_connection(
+            lambda: Connection(self._url),
+            address,
+            self._origin.port,
+            ssl=self._context,
+            server_hostname=self._origin.host if self._context else None,
+            ssl_handshake_timeout=self._connect_max_s if self._context else None,
+        )
+        return connection
+
+
+def _addresses(origin: Origin) -> list[str]:
+    found = socket.getaddrinfo(origin.host, origin.port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(info[4][0]) for info in found))
