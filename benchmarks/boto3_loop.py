@@ -1,6 +1,6 @@
 """What one writes without a poller: boto3, a thread a shard, records as dicts. No leases, no checkpoints, no order.
 
-Takes its settings from the same environment variables as the daemon; ends when it is told to.
+BENCH_TABLE, BENCH_QUEUE, BENCH_PAUSE_S: the wait after a page that was not full. It ends when it is told to.
 """
 
 from __future__ import annotations
@@ -9,9 +9,12 @@ import json
 import os
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import boto3
+
+_PAGE = 1000
 
 
 def matches(record: Any) -> bool:
@@ -20,11 +23,12 @@ def matches(record: Any) -> bool:
 
 
 def read(streams: Any, sqs: Any, arn: str, shard_id: str, queue_url: str) -> None:
+    pause_s = float(os.environ["BENCH_PAUSE_S"])
     iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard_id, ShardIteratorType="TRIM_HORIZON")[
         "ShardIterator"
     ]
     while iterator:
-        page = streams.get_records(ShardIterator=iterator, Limit=1000)
+        page = streams.get_records(ShardIterator=iterator, Limit=_PAGE)
         matched = [record for record in page["Records"] if matches(record)]
         for start in range(0, len(matched), 10):
             entries = [
@@ -33,16 +37,28 @@ def read(streams: Any, sqs: Any, arn: str, shard_id: str, queue_url: str) -> Non
             ]
             sqs.send_message_batch(QueueUrl=queue_url, Entries=entries)
         iterator = page.get("NextShardIterator")
-        if not page["Records"]:
-            time.sleep(1.0)
+        if len(page["Records"]) < _PAGE // 2:
+            time.sleep(pause_s)
+
+
+def shard_ids(streams: Any, arn: str) -> Iterator[str]:
+    asked = {"StreamArn": arn}
+    while True:
+        described = streams.describe_stream(**asked)["StreamDescription"]
+        yield from (shard["ShardId"] for shard in described["Shards"])
+        if "LastEvaluatedShardId" not in described:
+            return
+        asked["ExclusiveStartShardId"] = described["LastEvaluatedShardId"]
 
 
 def main() -> None:
     dynamodb, streams, sqs = boto3.client("dynamodb"), boto3.client("dynamodbstreams"), boto3.client("sqs")
-    arn = dynamodb.describe_table(TableName=os.environ["POLLER_TABLE"])["Table"]["LatestStreamArn"]
-    queue_url = sqs.get_queue_url(QueueName=os.environ["POLLER_QUEUE"])["QueueUrl"]
-    shards = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
-    threads = [threading.Thread(target=read, args=(streams, sqs, arn, shard["ShardId"], queue_url)) for shard in shards]
+    arn = dynamodb.describe_table(TableName=os.environ["BENCH_TABLE"])["Table"]["LatestStreamArn"]
+    queue_url = sqs.get_queue_url(QueueName=os.environ["BENCH_QUEUE"])["QueueUrl"]
+    threads = [
+        threading.Thread(target=read, args=(streams, sqs, arn, shard_id, queue_url))
+        for shard_id in shard_ids(streams, arn)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

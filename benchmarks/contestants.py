@@ -1,0 +1,98 @@
+"""Who takes part: how each is started and told what to do, and what it lacks here."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from benchmarks import kcl
+from benchmarks.server import QUEUE, ROOT, TABLE, build
+from benchmarks.workloads import Workload
+from tests.standin.world import environment
+
+REGION: Final = "us-east-1"
+_POLLS_A_SECOND_MAX: Final = 1000  # the stand-in throttles nobody; a limiter would only measure itself
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """`command` is made of the stand-in's address, the stream's ARN and the workload; `settings` are its variables.
+
+    `missing()` says why it cannot take part, "" if it can. `leases_elsewhere`: it asks more of its lease table than the
+    stand-in knows, which passes those calls on to DynamoDB Local. `rounds_max`: so slow that it takes part no oftener.
+    """
+
+    name: str
+    command: Callable[[str, str, Workload], list[str]]
+    settings: Callable[[Workload], Mapping[str, str]] = lambda _: {}
+    missing: Callable[[], str] = lambda: ""
+    start_timeout_s: float = 60.0
+    leases_elsewhere: bool = False
+    rounds_max: int | None = None
+
+    def environment(self, url: str, workload: Workload) -> dict[str, str]:
+        """Everything: nothing of this machine's settings gets in."""
+        return {"PATH": os.environ["PATH"], **environment(url, REGION, "test"), **self.settings(workload)}
+
+
+def _poller(*, calls: str | None) -> Contestant:
+    own = {} if calls is None else {"POLLER_AWS__CALLS": calls}
+
+    def settings(workload: Workload) -> Mapping[str, str]:
+        return {
+            "POLLER_TABLE": TABLE,
+            "POLLER_QUEUE": QUEUE,
+            "POLLER_HTTP_PORT": "0",
+            "POLLER_POLLING__IDLE_MIN": f"{workload.pause_s * 1000:g}ms",
+            "POLLER_POLLING__IDLE_MAX": f"{workload.idle_s * 1000:g}ms",
+            "POLLER_POLLING__REQUESTS_PER_SECOND_PER_SHARD": str(_POLLS_A_SECOND_MAX),
+            **own,
+        }
+
+    def missing() -> str:
+        shown = subprocess.run(
+            [sys.executable, "-m", "poller", "config", "show"],
+            cwd=ROOT,
+            env={**os.environ, "POLLER_TABLE": TABLE, "POLLER_QUEUE": QUEUE, **own},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return "" if shown.returncode == 0 else f"the daemon refuses it: {shown.stderr.strip()}"
+
+    name = "poller" if calls is None else f"poller-{calls}"
+    return Contestant(
+        name, lambda *_: [sys.executable, "-m", "poller", "run"], settings, missing if own else lambda: ""
+    )
+
+
+def _boto3_loop() -> Contestant:
+    def settings(workload: Workload) -> Mapping[str, str]:
+        return {"BENCH_TABLE": TABLE, "BENCH_QUEUE": QUEUE, "BENCH_PAUSE_S": f"{workload.pause_s:g}"}
+
+    return Contestant("boto3", lambda *_: [sys.executable, "-m", "benchmarks.boto3_loop"], settings)
+
+
+def _limit() -> Contestant:
+    """The stand-in's own client: what no program can be much faster than, and what the stand-in can serve."""
+
+    def command(url: str, stream_arn: str, workload: Workload) -> list[str]:
+        pause = f"{workload.pause_s:g}s"
+        return [str(build()), "-drive", url, "-stream", stream_arn, "-queues", QUEUE, "-pause", pause]
+
+    return Contestant("limit", command)
+
+
+def _kcl() -> Contestant:
+    return Contestant(
+        "kcl", kcl.command, missing=kcl.missing, start_timeout_s=240.0, leases_elsewhere=True, rounds_max=1
+    )
+
+
+CONTESTANTS: Final = {
+    one.name: one for one in (_poller(calls=None), _poller(calls="boto3"), _boto3_loop(), _kcl(), _limit())
+}
