@@ -38,14 +38,18 @@ class ThrottleLimiter(Throttler):
 
     def flush(self) -> None:
         """Forgets the calls that have left the window."""
-        horizon = self._clock.monotonic() - self.period
-        log = self._task_logs
-        while log and log[0] <= horizon:
+        now, period, log = self._clock.monotonic(), self.period, self._task_logs
+        # Reckoned as `acquire` does when it waits, so that a call that waited so long finds room: rounding decides.
+        while log and log[0] + period - now <= 0:
             log.popleft()
 
     async def acquire(self) -> None:
         """Returns when the next call may be made."""
+        self.flush()
         asked = self._clock.monotonic()
+        if not self._turn.locked() and len(self._task_logs) < self.rate_limit:
+            self._task_logs.append(asked)
+            return
         async with self._turn:
             self.flush()
             while len(self._task_logs) >= self.rate_limit:
@@ -53,5 +57,4 @@ class ThrottleLimiter(Throttler):
                 self.flush()
             now = self._clock.monotonic()
             self._task_logs.append(now)
-        if now > asked:
-            self._emit(LimiterWaited(limiter=self._name, seconds=now - asked))
+        self._emit(LimiterWaited(limiter=self._name, seconds=now - asked))

@@ -36,6 +36,8 @@ START_TIME_SLACK_S = 60.0
 # How many records of one shard may stand behind an unsettled one. Reading waits there: bounded, as everything is.
 _WINDOW_MAX = 100_000
 _AT_TIMESTAMP_TRIES = 3
+# By how much of itself a pause is longer or shorter at most; on average it is what the pacing says.
+_SPREAD = 0.1
 # How often, and for how long, a shard must not be found before it is gone.
 _GONE_AFTER = 3
 _GONE_S = 5.0
@@ -112,7 +114,9 @@ class ShardReader:
         # Shards taken in the same moment do not stay in step, and many of them do not ask for their iterators at once.
         await reading.clock.sleep(reading.rng.random() * min(reading.pacing.idle_max_s, self._spread_s))
         while not self.tenure.frontier.ended:
-            await reading.clock.sleep(await self.step())
+            pause_s = await self.step()
+            # Each a little longer or shorter: the polls of shards that were in step once spread evenly.
+            await reading.clock.sleep(pause_s * (1 - _SPREAD + 2 * _SPREAD * reading.rng.random()))
 
     async def step(self) -> float:
         """One page, or one failure; how long to wait before the next."""
