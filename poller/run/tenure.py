@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from poller.decide.frontier import Frontier, Ticket
 from poller.model import Lease, Match
@@ -79,7 +80,9 @@ class Tenure:
     def wrote(self, row: Lease, sent_at: float, *, alone: bool) -> None:
         """A write has left this row; if its counter moved, that is a sign of life."""
         moved = row.counter > self.lease.counter
-        self.lease = row
+        heir = self.lease.heir
+        # A claim that was seen while the write was on its way is not in what the write left.
+        self.lease = row if heir is None else replace(row, successor=heir)
         if moved:
             self.written_at = max(self.written_at, sent_at)
             self.unconfirmed_since = None
