@@ -23,7 +23,7 @@ class Contestant:
     """`command` is made of the stand-in's address, the stream's ARN and the workload; `settings` are its variables.
 
     `missing()` says why it cannot take part, "" if it can. `leases_elsewhere`: it asks more of its lease table than the
-    stand-in knows, which passes those calls on to DynamoDB Local. `rounds_max`: so slow that it takes part no oftener.
+    stand-in knows, which passes those calls on to DynamoDB Local. `slow`: one round must do.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Contestant:
     missing: Callable[[], str] = lambda: ""
     start_timeout_s: float = 60.0
     leases_elsewhere: bool = False
-    rounds_max: int | None = None
+    slow: bool = False
 
     def environment(self, url: str, workload: Workload) -> dict[str, str]:
         """Everything: nothing of this machine's settings gets in."""
@@ -74,7 +74,7 @@ def _boto3_loop() -> Contestant:
     def settings(workload: Workload) -> Mapping[str, str]:
         return {"BENCH_TABLE": TABLE, "BENCH_QUEUE": QUEUE, "BENCH_PAUSE_S": f"{workload.pause_s:g}"}
 
-    return Contestant("boto3", lambda *_: [sys.executable, "-m", "benchmarks.boto3_loop"], settings)
+    return Contestant("boto3", lambda *_: [sys.executable, "-m", "benchmarks.boto3_loop"], settings, slow=True)
 
 
 def _limit() -> Contestant:
@@ -88,9 +88,7 @@ def _limit() -> Contestant:
 
 
 def _kcl() -> Contestant:
-    return Contestant(
-        "kcl", kcl.command, missing=kcl.missing, start_timeout_s=240.0, leases_elsewhere=True, rounds_max=1
-    )
+    return Contestant("kcl", kcl.command, missing=kcl.missing, start_timeout_s=240.0, leases_elsewhere=True, slow=True)
 
 
 CONTESTANTS: Final = {
