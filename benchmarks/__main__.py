@@ -54,6 +54,9 @@ def arguments() -> argparse.Namespace:
         "--rounds", type=int, help="default: 3, with --quick 1; live workloads and slow contestants have one"
     )
     parser.add_argument("--quick", action="store_true", help="small workloads, poller and boto3; less than two minutes")
+    parser.add_argument(
+        "--profile", metavar="FILE", help="run the contestants under cProfile, the last one's goes there"
+    )
     parser.add_argument("--dry", action="store_true", help="keep nothing in benchmarks/results")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)
@@ -72,7 +75,8 @@ def _names(text: str) -> list[str]:
 
 def contestants(options: argparse.Namespace) -> list[Contestant]:
     default = _QUICK_CONTESTANTS if options.quick else tuple(CONTESTANTS)
-    return [CONTESTANTS[name] for name in options.only or default]
+    chosen = [CONTESTANTS[name] for name in options.only or default]
+    return [one.profiled(options.profile) for one in chosen] if options.profile else chosen
 
 
 def workloads(options: argparse.Namespace) -> list[Workload]:

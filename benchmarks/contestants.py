@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from benchmarks import kcl
@@ -37,6 +38,16 @@ class Contestant:
     def environment(self, url: str, workload: Workload) -> dict[str, str]:
         """Everything: nothing of this machine's settings gets in."""
         return {"PATH": os.environ["PATH"], **environment(url, REGION, "test"), **self.settings(workload)}
+
+    def profiled(self, file: str) -> Contestant:
+        """The same under cProfile, if it is in Python. The costs that are measured are then those of profiling, too."""
+
+        def command(url: str, stream_arn: str, workload: Workload) -> list[str]:
+            python, *arguments = self.command(url, stream_arn, workload)
+            profiler = ["-m", "cProfile", "-o", str(Path(file).absolute())] if python == sys.executable else []
+            return [python, *profiler, *arguments]
+
+        return replace(self, command=command)
 
 
 def _poller(*, calls: str | None) -> Contestant:

@@ -49,7 +49,9 @@ def build() -> None:
         return
     shutil.rmtree(_CACHE, ignore_errors=True)
     lib, classes = _CACHE / "lib", _CACHE / "classes"
-    _run("mvn", "-q", "-B", "-f", _POM, "dependency:copy-dependencies", f"-DoutputDirectory={lib}")
+    _run(
+        "mvn", "-q", "-B", "-Dstyle.color=never", "-f", _POM, "dependency:copy-dependencies", f"-DoutputDirectory={lib}"
+    )
     _run("javac", "-proc:none", "-cp", f"{lib}/*", "-d", classes, _PROGRAM)
     stamp.write_text(digest)
 
