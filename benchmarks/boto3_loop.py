@@ -55,7 +55,8 @@ def shard_ids(streams: Any, arn: str) -> Iterator[str]:
 
 def main() -> None:
     config = Config(max_pool_connections=_THREADS_MAX)
-    dynamodb, streams, sqs = (boto3.client(name, config=config) for name in ("dynamodb", "dynamodbstreams", "sqs"))
+    dynamodb, streams = boto3.client("dynamodb"), boto3.client("dynamodbstreams", config=config)
+    sqs = boto3.client("sqs", config=config)
     arn = dynamodb.describe_table(TableName=os.environ["BENCH_TABLE"])["Table"]["LatestStreamArn"]
     queue_url = sqs.get_queue_url(QueueName=os.environ["BENCH_QUEUE"])["QueueUrl"]
     threads = [
