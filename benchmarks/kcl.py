@@ -30,7 +30,8 @@ def missing() -> str:
 def command(url: str, stream_arn: str, workload: Workload) -> list[str]:
     """Fetches and compiles it first, if need be."""
     build()
-    pause_ms = _PAUSE_MIN_MS if workload.records else round(workload.pause_s * 1000)
+    # After an empty page it waits twice as long as it is told.
+    pause_ms = _PAUSE_MIN_MS if workload.records else round(workload.pause_s * (1000 if workload.rate else 500))
     return [
         "java",
         "-Xmx1g",
