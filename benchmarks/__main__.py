@@ -9,12 +9,13 @@ missing, with which the stand-in is built.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
 from benchmarks.contestants import CONTESTANTS, Contestant
 from benchmarks.measure import FailedError, Figures, measure
-from benchmarks.report import Results, save, table
+from benchmarks.report import Results, Source, save, table
 from benchmarks.server import NoStandInError, build
 from benchmarks.workloads import ALL, FULL, MATCH_CURVE, SHARD_CURVE, Kind, Workload, quick
 
@@ -25,6 +26,8 @@ _CURVE_CONTESTANTS = ("poller", "limit")
 
 def main() -> None:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with all that was started
+    source = Source.now()
     try:
         build()
     except NoStandInError as error:
@@ -40,7 +43,7 @@ def main() -> None:
         results.append((workload, found))
         print(table(workload, found), flush=True)
     if not options.dry:
-        print(f"\n{save(results, options.rounds)}")
+        print(f"\n{save(results, source, options.rounds)}")
 
 
 def arguments() -> argparse.Namespace:
