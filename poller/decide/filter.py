@@ -66,7 +66,8 @@ class Filter:
     """A compiled filter; made by `compile_filter`.
 
     `paths` are the ends of all that it reads of a record, `changed` the attributes of which one must differ, `text` the
-    filter for people.
+    filter for people. `wants_all`: no record can be other than wanted. `needles`: the JSON of every record that it
+    wants holds one of these as it stands, unless it holds a `\\u`; None: that cannot be said.
     """
 
     def __init__(self, patterns: Sequence[Sequence[Tree]], texts: Sequence[str], changed: tuple[str, ...]) -> None:
@@ -76,6 +77,8 @@ class Filter:
         self._wants_all = not patterns or any(not tree for trees in patterns for tree in trees)
         self.changed = changed
         self.paths = self._paths()
+        self.wants_all = self._wants_all and not changed
+        self.needles = self._needles()
         self.reads_new_image = any(path[:2] == ("dynamodb", "NewImage") for path in self.paths)
         self.reads_old_image = any(path[:2] == ("dynamodb", "OldImage") for path in self.paths)
         self.text = "every record" if self._wants_all else " or ".join(texts)
@@ -127,6 +130,18 @@ class Filter:
         for name in self.changed:
             paths |= {("eventName",), ("dynamodb", "NewImage", name), ("dynamodb", "OldImage", name)}
         return frozenset(paths)
+
+    def _needles(self) -> frozenset[bytes] | None:
+        """Of each alternative the values of the one path that tells most: whose shortest needle is longest."""
+        if self._wants_all:
+            return None
+        needles: set[str] = set()
+        for tree in (tree for trees in self._patterns for tree in trees):
+            known = [leaf.needles for leaf in leaves_of(tree) if leaf.needles is not None]
+            if not known:
+                return None
+            needles |= max(known, key=lambda some: min(map(len, some)))
+        return frozenset(needle.encode() for needle in needles)
 
 
 def compile_filter(patterns: Sequence[object | str], changed: Sequence[str] = ()) -> Filter:

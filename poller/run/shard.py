@@ -51,7 +51,7 @@ class Route(Protocol):
 
 
 class Sift(Protocol):
-    """A page through every route's filter."""
+    """A page through every route's filter. AwsError: the answer turns out to be no page."""
 
     def sift(self, page: Page, shard_id: str, not_before_s: float | None = None) -> Sifted: ...
 
@@ -121,12 +121,13 @@ class ShardReader:
             return SAY_AGAIN_S
         try:
             page = await self._next_page()
+            if page is None or self._over():
+                return self._reading.pacing.idle_max_s  # the keeper is about to end this tenure
+            sifted = self._reading.sifter.sift(page, self.tenure.shard_id, self._not_before_s)
         except AwsError as error:
             return self._failed(error)
-        if page is None or self._over():
-            return self._reading.pacing.idle_max_s  # the keeper is about to end this tenure
         self._recovered()
-        return self._take(page)
+        return self._take(page, sifted)
 
     def _over(self) -> bool:
         return not self.tenure.valid(self._reading.clock.monotonic())
@@ -187,10 +188,10 @@ class ShardReader:
             StartTimeUnsupported(stream=self._reading.stream, shard=self.tenure.shard_id, code=error.code)
         )
 
-    def _take(self, page: Page) -> float:
+    def _take(self, page: Page, sifted: Sifted) -> float:
         """Everything in the page finds its way, synchronously: no other task sees half of it."""
         tenure, reading = self.tenure, self._reading
-        sifted = reading.sifter.sift(page, tenure.shard_id, self._not_before_s)
+        records = sum(sifted.events.values())
         for match in sifted.matches:
             ticket = tenure.admit(match)
             for index in match.routes:
@@ -201,13 +202,13 @@ class ShardReader:
         if page.next_iterator is None:
             tenure.frontier.saw_end()
         self._iterator = page.next_iterator
-        self._at_tip = not page.records
+        self._at_tip = not records
         self._caught_up = self._caught_up or self._at_tip
         self._last_created_s = sifted.last_created_s or self._last_created_s
         self._pause_s = next_pause_s(
             reading.pacing,
             self._pause_s,
-            records=len(page.records),
+            records=records,
             size_bytes=page.size_bytes,
             caught_up=self._caught_up,
             closed=self._closed(),
