@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -24,7 +24,7 @@ from poller.events import (
     ShardStarted,
     StartTimeUnsupported,
 )
-from poller.model import AT_TIMESTAMP, LATEST, SENTINELS, TRIM_HORIZON, Lease, Page, Position, Record, Sifted
+from poller.model import AT_TIMESTAMP, LATEST, SENTINELS, TRIM_HORIZON, Lease, Match, Page, Position, Record, Sifted
 from poller.run.buffer import Buffer
 from poller.run.ports import Clock, Limiter, StreamSource
 from poller.run.tenure import Tenure
@@ -47,7 +47,7 @@ class Route(Protocol):
     @property
     def name(self) -> str: ...
 
-    def add(self, tenure: Tenure, record: Record, ticket: Ticket) -> None: ...
+    def add(self, tenure: Tenure, records: Iterable[tuple[Record, Ticket]]) -> None: ...
 
 
 class Sift(Protocol):
@@ -192,10 +192,9 @@ class ShardReader:
         """Everything in the page finds its way, synchronously: no other task sees half of it."""
         tenure, reading = self.tenure, self._reading
         records = sum(sifted.events.values())
-        for match in sifted.matches:
-            ticket = tenure.admit(match)
-            for index in match.routes:
-                reading.routes[index].add(tenure, match.record, ticket)
+        matches = sifted.matches
+        if matches:
+            self._hand_on(matches)
         if sifted.last_sequence_number is not None:
             tenure.frontier.saw(sifted.last_sequence_number)
             self._position = Position.after(sifted.last_sequence_number)
@@ -215,6 +214,17 @@ class ShardReader:
         )
         self._report(page, sifted)
         return self._pause_s
+
+    def _hand_on(self, matches: Sequence[Match]) -> None:
+        """To each route what it wants."""
+        routes = self._reading.routes
+        wanted: list[list[tuple[Record, Ticket]]] = [[] for _ in routes]
+        for match, ticket in zip(matches, self.tenure.admit(matches), strict=True):
+            for index in match.routes:
+                wanted[index].append((match.record, ticket))
+        for route, records in zip(routes, wanted, strict=True):
+            if records:
+                route.add(self.tenure, records)
 
     def _report(self, page: Page, sifted: Sifted) -> None:
         reading = self._reading
