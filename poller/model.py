@@ -216,7 +216,7 @@ class Position:
 class Text(NamedTuple):
     """The part of an answer's body in which its records stand: one after another, with a comma between each two."""
 
-    body: bytes | bytearray
+    body: bytes
     begin: int
     end: int
 

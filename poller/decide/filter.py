@@ -38,6 +38,8 @@ FOUND_CHARACTERS_MAX: Final = 200
 
 _SETS: Final = ("SS", "NS", "BS")
 _ABSENT: Final = object()
+# Where a way leads on from a name that is not there: an object has no value of its own either.
+_NOTHING: Final[dict[str, Any]] = {}
 
 # What a tree says to a value. PRESENT: it matches by a value that is there; MISSING: only since nothing is there that
 # speaks against it (`"exists": false`). In a list one element is enough for the first, the second takes all of them.
@@ -183,7 +185,7 @@ def _changed_names(changed: str | Sequence[str]) -> tuple[str, ...]:
 def _predicate(tree: Tree) -> Callable[[object], bool]:
     """Whether a record matches a tree: straight down its ways to single values, as nearly every record allows.
 
-    A list of objects on a way is left to the tree, since all ways must go through the same object of it.
+    Whatever else than an object is on a way is left to the tree: all ways must go through the same object of a list.
     """
     judge = _judge_tree(tree)
     ways = tuple((leaf.path, leaf.strings, not leaf.checks, _judge_leaf(leaf)) for leaf in leaves_of(tree))
@@ -191,14 +193,12 @@ def _predicate(tree: Tree) -> Callable[[object], bool]:
     def matches(record: object) -> bool:
         for path, strings, only_strings, judge_leaf in ways:
             value: Any = record
-            for name in path:
-                if isinstance(value, dict):
-                    value = value.get(name, _ABSENT)
-                elif isinstance(value, list):
-                    return judge(record) != _NO
-                else:
-                    value = _ABSENT
-            if isinstance(value, str):  # nearly always so: spelled out, since this runs for every record
+            try:  # nearly always so: spelled out, since this runs for every record
+                for name in path:
+                    value = value.get(name, _NOTHING)
+            except AttributeError:  # something on the way is no object
+                return judge(record) != _NO
+            if isinstance(value, str):
                 if value in strings:
                     continue
                 if only_strings:

@@ -75,7 +75,7 @@ class MessageBuilder:
             raise Unsendable("undecodable", record.fault)
         try:
             text = _decoded(record.body)
-            body = _image_text(text) if self._form == "image" else text
+            body = text if self._form == "record" else _image_text(text)
         except (ValueError, RecursionError) as error:
             raise Unsendable("undecodable", str(error)) from error
         if not body.isascii():

@@ -92,6 +92,7 @@ class ShardReader:
         self.tenure = tenure
         self.stopped = False
         self._reading = reading
+        self._names = [route.name for route in reading.routes]
         self._limiter = limiter
         self._closed = closed
         self._spread_s = spread_s
@@ -227,8 +228,7 @@ class ShardReader:
                 route.add(self.tenure, records)
 
     def _report(self, page: Page, sifted: Sifted) -> None:
-        reading = self._reading
-        names = [route.name for route in reading.routes]
+        reading, names = self._reading, self._names
         reading.emit(
             PageRead(
                 stream=reading.stream,

@@ -5,10 +5,10 @@ Of a record only what the filters read is decoded; the bytes of one that a route
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from typing import Any, Final, TypeGuard
 
 import msgspec
@@ -47,6 +47,7 @@ class Sifter:
         decoders = Decoders({path for each in filters for path in each.paths})
         self._decode, self._decode_likely = decoders.record, decoders.likely
         self._skimmer = Skimmer(filters, decoders.places)
+        self._of_nothing = _Sieve(self._wants, "", None).sifted()
 
     def sift(self, page: Page, shard_id: str, not_before_s: float | None = None) -> Sifted:
         """What the routes want of this page, in its order. AwsError: it is none.
@@ -56,6 +57,8 @@ class Sifter:
         since the epoch) go to no route. A record without a creation time is never skipped, and takes that of the record
         before it: an age must never be counted from 1970.
         """
+        if page.text is None and not page.records:
+            return self._of_nothing
         if self._skimmer.serves and self._decode_likely is not None:
             sieve = _Sieve(self._wants, shard_id, not_before_s)
             try:
@@ -77,6 +80,7 @@ class _Sieve:
         self, wants: Sequence[tuple[int, Callable[[Fields], bool]]], shard_id: str, not_before_s: float | None
     ) -> None:
         self._wants = wants
+        self._alone = [(index,) for index, _ in wants]
         self._shard_id = shard_id
         # Nothing is older than that.
         self._not_before_s = -1.0 if not_before_s is None else not_before_s
@@ -130,38 +134,33 @@ class _Sieve:
 
     def sift_likely(self, raws: Iterable[bytes], decode: Decode) -> None:
         """The same for records that are probably wanted and without a fault. Doubtful: one is not as it should be."""
-        wants, events, matches = self._wants, self._events, self._matches
+        wants, events, matches, shard_id = self._wants, self._events, self._matches, self._shard_id
         before, last_created_s, not_before_s = self._before, self._last_created_s, self._not_before_s
+        group = ""
         for raw in raws:
             routes: tuple[int, ...] = ()
             try:
                 fields = decode(raw)
                 for index, wants_it in wants:
                     if wants_it(fields):
-                        routes += (index,)
+                        routes = (*routes, index) if routes else self._alone[index]
                 heart = fields["dynamodb"]
                 sequence_number, created_s = heart["SequenceNumber"], heart.get("ApproximateCreationDateTime")
                 event_name = fields.get("eventName", "")
-                if not (sequence_number.isdigit() and sequence_number.isascii()):
-                    raise Doubtful
-                group = _group(heart["Keys"]) if routes else ""
+                if routes:
+                    group = blake2b(_encode_sorted(heart["Keys"]), digest_size=16).hexdigest()  # as _group() does
             except _UNREADABLE as error:
                 raise Doubtful from error
+            if not (sequence_number.isdigit() and sequence_number.isascii()):
+                raise Doubtful
             events[event_name if event_name in events else UNKNOWN] += 1
             if created_s is not None:
                 last_created_s = created_s
             if created_s is not None and created_s < not_before_s:
                 self._skipped += 1
             elif routes:
-                record = Record(
-                    self._shard_id,
-                    fields.get("eventID", ""),
-                    event_name,
-                    sequence_number,
-                    float(last_created_s or 0),
-                    group,
-                    raw,
-                )
+                event_id, known_s = fields.get("eventID", ""), float(last_created_s or 0)
+                record = Record(shard_id, event_id, event_name, sequence_number, known_s, group, raw)
                 matches.append(Match(record, routes, before))
             before = sequence_number
         self._before, self._last_created_s = before, last_created_s
@@ -296,4 +295,4 @@ def _group(keys: dict[str, Any]) -> str:
         canonical = _encode_sorted(keys)
     except UnicodeEncodeError:  # half of a surrogate pair
         canonical = json.dumps(keys, sort_keys=True, separators=(",", ":")).encode()
-    return hashlib.blake2b(canonical, digest_size=16).hexdigest()
+    return blake2b(canonical, digest_size=16).hexdigest()

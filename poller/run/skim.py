@@ -63,47 +63,59 @@ class Skimmer:
         view = memoryview(body)
         passed: Sequence[Place] = ()
         likely: list[bytes] = []
-        for first, last in self._spans(page.text):
+        for first, last in _spans(page.text, self._hits(page.text)):
             if first > begin:
                 if likely:
                     yield Part(passed, likely)
                     likely = []
                 passed = _read(self._places, view[begin : first - 1])
-            likely.append(bytes(view[first:last]))
+            likely.append(body[first:last])
             begin = last + 1
         yield Part(passed, likely)
         if begin < end:
             yield Part(_read(self._places, view[begin:end]), ())
 
-    def _spans(self, text: Text) -> Iterator[tuple[int, int]]:
-        """From where to where the records seem to stand that hold a needle."""
+    def _hits(self, text: Text) -> list[int]:
+        """Where something stands that every wanted record has: a needle, or an escape that may hide one; in order."""
         body, begin, end = text
-        # Every record begins with the same name as the first one, behind a comma: `,{"eventID":`.
-        opening = b"," + body[begin : body.find(b":", begin, end) + 1]
-        if not opening.startswith(b',{"'):
-            raise Doubtful
-        behind = begin - 1
-        for hit in self._hits(text):
-            if hit < behind:
-                continue  # in the same record as the one before
-            first = body.rfind(opening, behind, hit) + 1
-            if not first:
-                if behind >= begin:
-                    raise Doubtful
-                first = begin
-            behind = body.find(opening, hit, end)
-            if behind < 0:
-                behind = end
-            if body[behind - 1] != _OBJECT_END:
-                raise Doubtful
-            yield first, behind
-
-    def _hits(self, text: Text) -> Iterable[int]:
-        """Where something stands that every wanted record has: a needle, or an escape that may hide one."""
-        hits = list(_escapes(text))
+        find, hits = body.find, _escapes(text)
         for needle in self._needles:
-            hits += _found(needle, text)
-        return sorted(hits)
+            hit = find(needle, begin, end)
+            while hit >= 0:
+                hits.append(hit)
+                hit = find(needle, hit + 1, end)
+        hits.sort()
+        return hits
+
+
+def _opening(text: Text) -> bytes:
+    """How every record begins behind the comma, if it begins with the same name as the first: `,{"eventID":`."""
+    body, begin, end = text
+    opening = b"," + body[begin : body.find(b":", begin, end) + 1]
+    if not opening.startswith(b',{"'):
+        raise Doubtful
+    return opening
+
+
+def _spans(text: Text, hits: Iterable[int]) -> Iterator[tuple[int, int]]:
+    """From where to where the records seem to stand that are hit."""
+    body, begin, end = text
+    opening = _opening(text)
+    behind = begin - 1
+    for hit in hits:
+        if hit < behind:
+            continue  # in the same record as the one before
+        first = body.rfind(opening, behind, hit) + 1
+        if not first:
+            if behind >= begin:
+                raise Doubtful
+            first = begin
+        behind = body.find(opening, hit, end)
+        if behind < 0:
+            behind = end
+        if body[behind - 1] != _OBJECT_END:
+            raise Doubtful
+        yield first, behind
 
 
 def _is_long(needle: bytes) -> bool:
@@ -120,19 +132,13 @@ def _read(places: Callable[[Buffer], Sequence[Place]], text: memoryview) -> Sequ
     return read
 
 
-def _found(needle: bytes, text: Text) -> Iterator[int]:
-    find, (_, begin, end) = text.body.find, text
-    hit = find(needle, begin, end)
-    while hit >= 0:
-        yield hit
-        hit = find(needle, hit + 1, end)
-
-
-def _escapes(text: Text) -> Iterator[int]:
+def _escapes(text: Text) -> list[int]:
     """Each `\\u`. One character is found many times as fast as two."""
     body, begin, end = text
+    hits: list[int] = []
     hit = body.find(b"\\", begin, end)
     while hit >= 0:
         if body[hit + 1] == _U:
-            yield hit
+            hits.append(hit)
         hit = body.find(b"\\", hit + 2, end)
+    return hits
