@@ -86,6 +86,7 @@ class _Sieve:
         self._not_before_s = -1.0 if not_before_s is None else not_before_s
         self._events = dict.fromkeys(EVENT_NAMES, 0)
         self._matches: list[Match] = []
+        self._passed: list[Place] = []
         self._skipped = 0
         self._before: str | None = None
         self._last_created_s: float | None = None
@@ -166,27 +167,34 @@ class _Sieve:
         self._before, self._last_created_s = before, last_created_s
 
     def pass_over(self, places: Sequence[Place]) -> None:
-        """Records that no route wants. Doubtful: one of them has no sequence number that could be one."""
+        """Records that no route wants."""
         if not places:
             return
-        hearts = [place.dynamodb for place in places]
-        numbers = [heart.sequence_number for heart in hearts]
-        if not "".join(numbers).encode().isdigit():  # of ASCII only, and many times as fast as on text
+        self._before = places[-1].dynamodb.sequence_number
+        for place in reversed(places):
+            created_s = place.dynamodb.created_s
+            if created_s is not msgspec.UNSET:
+                self._last_created_s = created_s
+                break
+        self._passed += places
+
+    def _count_passed(self) -> None:
+        """All of them at once. Doubtful: one has no sequence number that could be one."""
+        hearts = [place.dynamodb for place in self._passed]
+        numbers = "".join([heart.sequence_number for heart in hearts])
+        if not numbers.encode().isdigit():  # of ASCII only, and many times as fast as on text
             raise Doubtful
-        names = [place.event_name for place in places]
+        names = [place.event_name for place in self._passed]
         for name in EVENT_NAMES[:3]:
             self._events[name] += names.count(name)
-        self._before = numbers[-1]
-        for heart in reversed(hearts):
-            if heart.created_s is not msgspec.UNSET:
-                self._last_created_s = heart.created_s
-                break
         if self._not_before_s > 0:
             created = [heart.created_s for heart in hearts if heart.created_s is not msgspec.UNSET]
             self._skipped += sum(1 for created_s in created if created_s < self._not_before_s)
 
     def sifted(self) -> Sifted:
-        """What has come of all that went through."""
+        """What has come of all that went through. Doubtful: something that was passed over should not have been."""
+        if self._passed:
+            self._count_passed()
         matched = [0] * len(self._wants)
         for match in self._matches:
             for index in match.routes:
