@@ -69,7 +69,7 @@ class Filter:
 
     `paths` are the ends of all that it reads of a record, `changed` the attributes of which one must differ, `text` the
     filter for people. `wants_all`: no record can be other than wanted. `needles`: the JSON of every record that it
-    wants holds one of these as it stands, unless it holds a `\\u`; None: that cannot be said.
+    wants holds one of these as it stands, unless it holds a `\\u00`; None: that cannot be said.
     """
 
     def __init__(self, patterns: Sequence[Sequence[Tree]], texts: Sequence[str], changed: tuple[str, ...]) -> None:
