@@ -170,6 +170,7 @@ MUTANTS: Final = (
         _LEASES,
         "                return row, tenure.unconfirmed_since or sent_at\n",
         "                return row, sent_at\n",
+        first=647,
     ),
     Mutant(
         "living-owners-robbed",
