@@ -198,7 +198,7 @@ class Watch:
         known = self.known
         known.fleet, known.looked_at = event, now
         if not event.lists:
-            known.discovered_at = now  # another worker sees to it
+            known.discovered_at, known.discovery_failing = now, None  # another worker sees to it
         nobodys = [row.lease.shard_id for row in event.rows if row.state in _NOBODYS]
         known.nobodys = {shard: known.nobodys.get(shard, now) for shard in nobodys}
         for lease, _ in event.rows:
