@@ -283,8 +283,8 @@ MUTANTS: Final = (
         "body-written-anew",
         36,
         _MESSAGE,
-        '            body = _image_text(text) if self._form == "image" else text\n',
-        '            body = _image_text(text) if self._form == "image" else json.dumps(json.loads(text))\n',
+        '            body = text if self._form == "record" else _image_text(text)\n',
+        '            body = json.dumps(json.loads(text)) if self._form == "record" else _image_text(text)\n',
     ),
     Mutant(
         "buffer-without-bound",
