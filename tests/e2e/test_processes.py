@@ -13,9 +13,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.error import HTTPError
 
 import pytest
@@ -110,54 +111,57 @@ def remote() -> Iterator[Remote]:
         yield remote
 
 
-def test_two_workers_share_the_shards_behind_one_port_and_leave_together(
-    remote: Remote, tmp_path: Path, promtool: str
-) -> None:
-    pair = Pair(remote, "Together", tmp_path)
+class Shared(NamedTuple):
+    """What was seen of two workers from their start to their common end."""
+
+    livez: tuple[int, str]
+    healthcheck: int
+    processes: list[dict[str, Any]]
+    metrics: str
+    frozen: tuple[int, str]
+    frozen_s: float
+    code: int
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("together")
+
+
+def live_together(pair: Pair) -> Shared:
+    """Reads all shards, freezes one worker for a moment, and ends all as systemd does: everyone is signalled."""
     first = pair.upload("first")
     with pair.daemon as daemon:
         pair.until_shared()
-        second = pair.upload("second")
-        pair.until_received(first | second)
+        pair.until_received(first | pair.upload("second"))
         wait_until(lambda: pair.get("/readyz")[0] == 200, lambda: f"{pair.get('/readyz')}")
         url = daemon.events("http_listening")[0]["url"]
         health = subprocess.run([sys.executable, "-m", "poller", "healthcheck", "--url", url], check=False, timeout=60)
-        livez, metrics = pair.get("/livez"), daemon.get("/metrics")
-        processes = json.loads(daemon.get("/status"))["processes"]
-        one, other = pair.pids()
-        os.kill(other, signal.SIGSTOP)
+        livez, metrics, status = pair.get("/livez"), daemon.get("/metrics"), daemon.get("/status")
+        workers = pair.pids()
+        os.kill(workers[1], signal.SIGSTOP)
         began = time.monotonic()
         frozen = pair.get("/livez")
         frozen_s = time.monotonic() - began
-        os.kill(other, signal.SIGCONT)
-        # As systemd does it: everyone at once, so that each worker hears of it twice.
-        for pid in (one, other):
+        os.kill(workers[1], signal.SIGCONT)
+        for pid in workers:
             os.kill(pid, signal.SIGTERM)
         code, seconds = daemon.terminate()
+    processes = json.loads(status)["processes"]
+    return Shared(livez, health.returncode, processes, metrics, frozen, frozen_s, code, seconds)
 
-    assert livez == (200, "ok\n")
-    assert health.returncode == 0
-    assert [(one["process"], one["up"], one["status"]["ready"]) for one in processes] == [
-        (1, True, True),
-        (2, True, True),
-    ]
-    assert {one["status"]["worker_id"] for one in processes} == {
-        event["worker_id"] for event in daemon.events("daemon_starting")
-    }
-    delivered = re.findall(r'^poller_records_delivered_total\{process="(\d)",.*\} (\S+)$', metrics, re.MULTILINE)
-    assert {number for number, count in delivered if float(count) > 0} == {"1", "2"}
-    assert sum(float(count) for _, count in delivered) == 2 * SHARDS
-    checked = subprocess.run([promtool, "check", "metrics"], input=metrics.encode(), capture_output=True, check=False)
-    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
-    assert frozen == (503, "process 2 does not answer\n")
-    assert frozen_s < 4.0
-    assert (code, text_of(daemon), pair.owners()) == (0, [], [])
-    assert seconds < BOUND_S
-    assert [event["process"] for event in daemon.events("http_listening")] == [0]
-    stopped = [(event["process"], event["clean"]) for event in daemon.events("daemon_stopped")]
-    assert sorted(stopped) == [(0, True), (1, True), (2, True)]
-    assert stopped[-1] == (0, True)
-    assert daemon.events("process_ended") == []
+
+@pytest.fixture(scope="module")
+def pair(remote: Remote, folder: Path) -> Pair:
+    return Pair(remote, "Together", folder)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def together(pair: Pair) -> Iterator[Future[Shared]]:
+    """It is mostly waiting, for leases to be handed over and to be asked for: the other tests run meanwhile."""
+    with ThreadPoolExecutor(1) as thread:
+        yield thread.submit(live_together, pair)
 
 
 def test_when_one_is_killed_the_other_leaves_in_order_and_the_exit_code_is_1(remote: Remote, tmp_path: Path) -> None:
@@ -239,3 +243,39 @@ def test_a_typing_error_is_said_once_and_nothing_is_started(remote: Remote, tmp_
     assert code == 2
     assert "POLLER_TABEL" in line
     assert daemon.events() == []
+
+
+def test_two_workers_share_the_shards_behind_one_port(together: Future[Shared], pair: Pair, promtool: str) -> None:
+    seen = together.result()
+    delivered = re.findall(r'^poller_records_delivered_total\{process="(\d)",.*\} (\S+)$', seen.metrics, re.MULTILINE)
+    checked = subprocess.run(
+        [promtool, "check", "metrics"], input=seen.metrics.encode(), capture_output=True, check=False
+    )
+
+    assert seen.livez == (200, "ok\n")
+    assert seen.healthcheck == 0
+    assert {number for number, count in delivered if float(count) > 0} == {"1", "2"}
+    assert sum(float(count) for _, count in delivered) == 2 * SHARDS
+    assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
+    for number, process in enumerate(seen.processes, start=1):
+        assert (process["process"], process["up"], process["status"]["ready"]) == (number, True, True)
+    assert {process["status"]["worker_id"] for process in seen.processes} == {
+        event["worker_id"] for event in pair.daemon.events("daemon_starting")
+    }
+    assert [event["process"] for event in pair.daemon.events("http_listening")] == [0]
+
+
+def test_one_that_is_frozen_fails_the_liveness_of_all_within_its_bound(together: Future[Shared]) -> None:
+    assert together.result().frozen == (503, "process 2 does not answer\n")
+    assert together.result().frozen_s < 4.0
+
+
+def test_a_signal_to_everyone_ends_all_of_them_in_order_and_in_time(together: Future[Shared], pair: Pair) -> None:
+    seen = together.result()
+    stopped = [(event["process"], event["clean"]) for event in pair.daemon.events("daemon_stopped")]
+
+    assert (seen.code, text_of(pair.daemon), pair.owners()) == (0, [], [])
+    assert seen.seconds < BOUND_S
+    assert sorted(stopped) == [(0, True), (1, True), (2, True)]
+    assert stopped[-1] == (0, True)
+    assert pair.daemon.events("process_ended") == []
