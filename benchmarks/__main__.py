@@ -9,20 +9,25 @@ missing, with which the stand-in is built.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 
 from benchmarks.contestants import CONTESTANTS, Contestant
 from benchmarks.measure import FailedError, Figures, measure
-from benchmarks.report import Results, save, table
+from benchmarks.report import Results, Source, save, table
 from benchmarks.server import NoStandInError, build
-from benchmarks.workloads import ALL, FULL, MATCH_CURVE, SHARD_CURVE, Workload, quick
+from benchmarks.workloads import ALL, FULL, MATCH_CURVE, SHARD_CURVE, Kind, Workload, quick
 
 _QUICK_CONTESTANTS = ("poller", "boto3")
+# Unless others are named: each point costs the slow ones minutes.
+_CURVE_CONTESTANTS = ("poller", "limit")
 
 
 def main() -> None:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # with all that was started
+    source = Source.now()
     try:
         build()
     except NoStandInError as error:
@@ -32,11 +37,13 @@ def main() -> None:
     results: Results = []
     for workload in workloads(options):
         print(f"\n{workload.title()}", flush=True)
-        found = rounds(present, workload, options.rounds)
+        on_curves = options.only or _CURVE_CONTESTANTS
+        taking_part = [one for one in present if workload not in (*SHARD_CURVE, *MATCH_CURVE) or one.name in on_curves]
+        found = rounds(taking_part, workload, options.rounds)
         results.append((workload, found))
         print(table(workload, found), flush=True)
     if not options.dry:
-        print(f"\n{save(results, options.rounds)}")
+        print(f"\n{save(results, source, options.rounds)}")
 
 
 def arguments() -> argparse.Namespace:
@@ -46,8 +53,13 @@ def arguments() -> argparse.Namespace:
     names = ", ".join(workload.name for workload in FULL)
     parser.add_argument("--workloads", type=_names, metavar="NAMES", help=f"of {names}, shards, match; default: all")
     parser.add_argument("--only", type=_names, metavar="NAMES", help=f"of {', '.join(CONTESTANTS)}")
-    parser.add_argument("--rounds", type=int, help="default: 3, with --quick 1")
+    parser.add_argument(
+        "--rounds", type=int, help="default: 3, with --quick 1; live workloads and slow contestants have one"
+    )
     parser.add_argument("--quick", action="store_true", help="small workloads, poller and boto3; less than two minutes")
+    parser.add_argument(
+        "--profile", metavar="FILE", help="run the contestants under cProfile, the last one's goes there"
+    )
     parser.add_argument("--dry", action="store_true", help="keep nothing in benchmarks/results")
     options = parser.parse_args()
     options.rounds = options.rounds or (1 if options.quick else 3)
@@ -66,7 +78,8 @@ def _names(text: str) -> list[str]:
 
 def contestants(options: argparse.Namespace) -> list[Contestant]:
     default = _QUICK_CONTESTANTS if options.quick else tuple(CONTESTANTS)
-    return [CONTESTANTS[name] for name in options.only or default]
+    chosen = [CONTESTANTS[name] for name in options.only or default]
+    return [one.profiled(options.profile) for one in chosen] if options.profile else chosen
 
 
 def workloads(options: argparse.Namespace) -> list[Workload]:
@@ -86,17 +99,22 @@ def _absent(contestant: Contestant) -> bool:
 
 
 def rounds(present: Sequence[Contestant], workload: Workload, count: int) -> dict[str, list[Figures]]:
-    """Figures of every round by contestant; they take turns, but the slow ones once only."""
+    """Figures of every round by contestant; they take turns."""
     found: dict[str, list[Figures]] = {contestant.name: [] for contestant in present}
     for number in range(count):
         for contestant in present:
-            if contestant.rounds_max is not None and number >= contestant.rounds_max:
-                continue
-            try:
-                found[contestant.name].append(measure(contestant, workload))
-            except FailedError as error:
-                print(f"FAILED: {error}", flush=True)
+            if number == 0 or not (contestant.slow or workload.kind is Kind.LIVE):
+                found[contestant.name] += measured(contestant, workload)
     return found
+
+
+def measured(contestant: Contestant, workload: Workload) -> list[Figures]:
+    """Nothing, and a word about it, from one that did not do its work."""
+    try:
+        return [measure(contestant, workload)]
+    except FailedError as error:
+        print(f"FAILED: {error}", flush=True)
+        return []
 
 
 if __name__ == "__main__":

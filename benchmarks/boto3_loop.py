@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import boto3
+from botocore.config import Config
 
 _PAGE = 1000
+_THREADS_MAX = 1000  # a connection for each: with the default of ten most of them would connect anew for each call
 
 
 def matches(record: Any) -> bool:
@@ -52,7 +54,9 @@ def shard_ids(streams: Any, arn: str) -> Iterator[str]:
 
 
 def main() -> None:
-    dynamodb, streams, sqs = boto3.client("dynamodb"), boto3.client("dynamodbstreams"), boto3.client("sqs")
+    config = Config(max_pool_connections=_THREADS_MAX)
+    dynamodb, streams = boto3.client("dynamodb"), boto3.client("dynamodbstreams", config=config)
+    sqs = boto3.client("sqs", config=config)
     arn = dynamodb.describe_table(TableName=os.environ["BENCH_TABLE"])["Table"]["LatestStreamArn"]
     queue_url = sqs.get_queue_url(QueueName=os.environ["BENCH_QUEUE"])["QueueUrl"]
     threads = [

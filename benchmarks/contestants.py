@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Final
 
 from benchmarks import kcl
@@ -23,7 +24,7 @@ class Contestant:
     """`command` is made of the stand-in's address, the stream's ARN and the workload; `settings` are its variables.
 
     `missing()` says why it cannot take part, "" if it can. `leases_elsewhere`: it asks more of its lease table than the
-    stand-in knows, which passes those calls on to DynamoDB Local. `rounds_max`: so slow that it takes part no oftener.
+    stand-in knows, which passes those calls on to DynamoDB Local. `slow`: one round must do.
     """
 
     name: str
@@ -32,11 +33,21 @@ class Contestant:
     missing: Callable[[], str] = lambda: ""
     start_timeout_s: float = 60.0
     leases_elsewhere: bool = False
-    rounds_max: int | None = None
+    slow: bool = False
 
     def environment(self, url: str, workload: Workload) -> dict[str, str]:
         """Everything: nothing of this machine's settings gets in."""
         return {"PATH": os.environ["PATH"], **environment(url, REGION, "test"), **self.settings(workload)}
+
+    def profiled(self, file: str) -> Contestant:
+        """The same under cProfile, if it is in Python. The costs that are measured are then those of profiling, too."""
+
+        def command(url: str, stream_arn: str, workload: Workload) -> list[str]:
+            python, *arguments = self.command(url, stream_arn, workload)
+            profiler = ["-m", "cProfile", "-o", str(Path(file).absolute())] if python == sys.executable else []
+            return [python, *profiler, *arguments]
+
+        return replace(self, command=command)
 
 
 def _poller(*, calls: str | None) -> Contestant:
@@ -74,7 +85,7 @@ def _boto3_loop() -> Contestant:
     def settings(workload: Workload) -> Mapping[str, str]:
         return {"BENCH_TABLE": TABLE, "BENCH_QUEUE": QUEUE, "BENCH_PAUSE_S": f"{workload.pause_s:g}"}
 
-    return Contestant("boto3", lambda *_: [sys.executable, "-m", "benchmarks.boto3_loop"], settings)
+    return Contestant("boto3", lambda *_: [sys.executable, "-m", "benchmarks.boto3_loop"], settings, slow=True)
 
 
 def _limit() -> Contestant:
@@ -88,9 +99,7 @@ def _limit() -> Contestant:
 
 
 def _kcl() -> Contestant:
-    return Contestant(
-        "kcl", kcl.command, missing=kcl.missing, start_timeout_s=240.0, leases_elsewhere=True, rounds_max=1
-    )
+    return Contestant("kcl", kcl.command, missing=kcl.missing, start_timeout_s=240.0, leases_elsewhere=True, slow=True)
 
 
 CONTESTANTS: Final = {

@@ -30,7 +30,8 @@ def missing() -> str:
 def command(url: str, stream_arn: str, workload: Workload) -> list[str]:
     """Fetches and compiles it first, if need be."""
     build()
-    pause_ms = _PAUSE_MIN_MS if workload.records else round(workload.pause_s * 1000)
+    # After an empty page it waits twice as long as it is told.
+    pause_ms = _PAUSE_MIN_MS if workload.records else round(workload.pause_s * (1000 if workload.rate else 500))
     return [
         "java",
         "-Xmx1g",
@@ -49,7 +50,9 @@ def build() -> None:
         return
     shutil.rmtree(_CACHE, ignore_errors=True)
     lib, classes = _CACHE / "lib", _CACHE / "classes"
-    _run("mvn", "-q", "-B", "-f", _POM, "dependency:copy-dependencies", f"-DoutputDirectory={lib}")
+    _run(
+        "mvn", "-q", "-B", "-Dstyle.color=never", "-f", _POM, "dependency:copy-dependencies", f"-DoutputDirectory={lib}"
+    )
     _run("javac", "-proc:none", "-cp", f"{lib}/*", "-d", classes, _PROGRAM)
     stamp.write_text(digest)
 

@@ -31,13 +31,26 @@ def cores() -> tuple[int, int] | tuple[None, None]:
 
 
 def cpu_s(pid: int) -> float:
-    """User and system time of the whole process, threads that have ended included."""
+    """User and system time of the process and its children, with all their threads."""
+    return sum(_cpu_s(one) for one in _family(pid))
+
+
+def memory_bytes(pid: int) -> int:
+    """The most that was resident at any time; of several processes the sum."""
+    return sum(_peak_bytes(one) for one in _family(pid))
+
+
+def _family(pid: int) -> Iterator[int]:
+    yield pid
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        yield from _family(int(child))
+
+
+def _cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
 
 
-def memory_bytes(pid: int, *, peak: bool = True) -> int:
-    """The most that was resident at any time, or what is now."""
-    name = "VmHWM" if peak else "VmRSS"
-    found = re.search(rf"^{name}:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+def _peak_bytes(pid: int) -> int:
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
     return int(found[1]) * 1024 if found else 0

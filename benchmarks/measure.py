@@ -100,6 +100,10 @@ class Run:
                 process.kill()
                 process.wait()
 
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def until(self, condition: Callable[[Stats], bool], timeout_s: float = _GIVE_UP_S) -> Stats:
         """What the stand-in has seen, once it is so."""
         assert self._process is not None
@@ -198,7 +202,7 @@ def _sink_stopped(run: Run) -> Figures:
     with run.process() as pid:
         run.until(lambda stats: stats["first_read_s"] is not None, run.contestant.start_timeout_s)
         time.sleep(run.workload.seconds)
-        stats = run.standin.stats()
+        stats = run.until(lambda _: run.alive)  # it may have given up, which is no way to spare memory
         return {"memory_mib": memory_bytes(pid) / 2**20, "records": stats["records"]} | _calls(stats)
 
 

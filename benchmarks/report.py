@@ -6,10 +6,11 @@ import json
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, Self
 
 from benchmarks.measure import Figures
 from benchmarks.server import ROOT
@@ -83,22 +84,47 @@ def _ratio(workload: Workload, found: Mapping[str, Sequence[Figures]], name: str
     return f"{median(ratios):.1f}" if ratios else ""
 
 
-def save(results: Results, rounds: int) -> Path:
-    """Keeps the run in the history; nothing in it tells the machine."""
-    commit = _git("rev-parse", "--short", "HEAD")
-    document: dict[str, Any] = {
-        "commit": commit,
-        "changed": bool(_git("status", "--porcelain", "--untracked-files=no")),
+@dataclass(frozen=True)
+class Source:
+    """What is measured: a commit, and whether the working tree differs from it."""
+
+    commit: str
+    changed: bool
+
+    @classmethod
+    def now(cls) -> Self:
+        return cls(_git("rev-parse", "--short", "HEAD"), bool(_git("status", "--porcelain", "--untracked-files=no")))
+
+
+def save(results: Results, source: Source, rounds: int) -> Path:
+    """Keeps the run in the history; nothing in it tells the machine.
+
+    A later run of the same commit adds to the file, and replaces what both have measured.
+    """
+    path = _HISTORY / f"{datetime.now(UTC):%Y-%m-%d}-{source.commit}.json"
+    kept: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["workloads"] if path.exists() else {}
+    for workload, found in results:
+        known = kept.get(workload.name, {}).get("contestants", {})
+        kept[workload.name] = {"title": workload.title(), "contestants": known | _rounded(found)}
+    document = {
+        "commit": source.commit,
+        "changed": source.changed,
         "python": platform.python_version(),
         "rounds": rounds,
-        "workloads": {workload.name: {"title": workload.title(), "contestants": found} for workload, found in results},
+        "workloads": kept,
     }
     _HISTORY.mkdir(exist_ok=True)
-    path = _HISTORY / f"{datetime.now(UTC):%Y-%m-%d}-{commit}.json"
     path.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return path.relative_to(ROOT)
 
 
+def _rounded(found: Mapping[str, Sequence[Figures]]) -> dict[str, list[Figures]]:
+    return {
+        name: [{figure: round(value, 4) for figure, value in one.items()} for one in rounds]
+        for name, rounds in found.items()
+    }
+
+
 def _git(*arguments: str) -> str:
     ended = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    return ended.stdout.strip() or "unknown"
+    return ended.stdout.strip()

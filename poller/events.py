@@ -9,26 +9,41 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from dataclasses import dataclass, fields
+from typing import ClassVar, Literal, NamedTuple, TypeVar
+
+from typing_extensions import dataclass_transform
 
 from poller.model import Lease
 
 Level = Literal["debug", "info", "warning", "error"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
     """A fact. `level` is how loudly it is logged."""
 
+    __slots__ = ()
     level: ClassVar[Level | None] = "info"
 
     @classmethod
     def name(cls) -> str:
         return re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
 
+    @classmethod
+    def fields(cls) -> tuple[str, ...]:
+        """The names of what it tells, in their order. Every kind of event is a dataclass, only this one is not."""
+        return tuple(field.name for field in fields(cls))  # type: ignore[arg-type]
+
 
 Emit = Callable[[Event], None]
+
+_T = TypeVar("_T")
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
+def frequent(kind: type[_T]) -> type[_T]:
+    """For what happens with every request: frozen to whoever checks types, and made in half the time (measured)."""
+    return dataclass(slots=True, kw_only=True)(kind)
 
 
 # --- the daemon -----------------------------------------------------------------------------------------------------
@@ -242,7 +257,7 @@ class ShardStopped(Event):
     shard: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frequent
 class PageRead(Event):
     """A page was read and sifted. `events` counts by event name, `matched` and `filtered` by route name.
 
@@ -524,7 +539,7 @@ class CheckpointFailed(Event):
 # --- delivery -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frequent
 class Delivered(Event):
     """The queue has these messages.
 
@@ -664,7 +679,7 @@ class QueueRecovered(Event):
 # --- calls ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frequent
 class ApiCalled(Event):
     """One request to AWS. `code` is OK or the error's code."""
 
@@ -683,7 +698,7 @@ class CallsByBoto3(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frequent
 class LimiterWaited(Event):
     """A call waited for its limiter."""
 

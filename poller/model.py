@@ -5,12 +5,24 @@ Plain frozen data, no behaviour that needs a clock, a socket or a random number;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple, TypeVar, dataclass_transform
 
 from typing_extensions import Buffer
+
+_T = TypeVar("_T")
+
+
+@dataclass_transform(eq_default=False, frozen_default=True, field_specifiers=(field,))
+def value(kind: type[_T]) -> type[_T]:
+    """A frozen dataclass to whoever checks types, a plain one while it runs, equal to nothing but itself.
+
+    For what is made for every record: checking each assignment would cost as much as reading the record.
+    """
+    return dataclass(slots=True, eq=False)(kind)
+
 
 # Sentinel checkpoints as KCL writes them (ExtendedSequenceNumber / SentinelCheckpoint); any other value is a sequence
 # number.
@@ -201,20 +213,31 @@ class Position:
         return cls("AT_SEQUENCE_NUMBER", sequence_number=sequence_number)
 
 
-@dataclass(frozen=True, slots=True)
+class Text(NamedTuple):
+    """The part of an answer's body in which its records stand: one after another, with a comma between each two."""
+
+    body: bytes
+    begin: int
+    end: int
+
+
+@value
 class Page:
     """One answer of `GetRecords`: each record's JSON text exactly as it came, undecoded.
 
-    `records` are views into the answer's body: copy with `bytes(...)` what must outlive the page. `next_iterator`
-    absent means that the shard is closed and this was its last page, which may itself hold records.
+    `records` are views into the answer's body: copy with `bytes(...)` what must outlive the page. They may be cut apart
+    only when somebody asks for them, and AwsError is raised then if the answer turns out to be none. `next_iterator`
+    absent means that the shard is closed and this was its last page, which may itself hold records. `text`: where
+    all of them stand, None if that is not known, or there are none.
     """
 
     records: Sequence[Buffer]
     next_iterator: str | None
     size_bytes: int
+    text: Text | None = None
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value
 class Record:
     """A record that at least one route wants.
 
@@ -240,7 +263,7 @@ class Record:
         return max(0.0, wall_s - self.created_s) if self.created_s else 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Match:
     """A record on its way to `routes` (indices into the daemon's routes, in their order).
 
@@ -280,7 +303,7 @@ class Content(StrEnum):
     POSITION = "position"  # its position only: the keys did not fit either
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@value
 class Message:
     """One entry of a `SendMessageBatch`; built once, and sent again exactly as it was.
 
@@ -291,7 +314,7 @@ class Message:
     size_bytes: int
     group_id: str | None = None
     deduplication_id: str | None = None
-    attributes: dict[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

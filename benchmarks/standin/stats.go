@@ -146,16 +146,24 @@ func (w *world) backlogMatches() int64 {
 
 func (w *world) look() snapshot { return snapshot{time.Now(), cpuOf(w.pid)} }
 
-// cpuOf is the user and system time of a process, all its threads included; 0 for one that is not there.
+// cpuOf is the user and system time of a process and its children, all their threads included; 0 for one that is not
+// there.
 func cpuOf(pid int) float64 {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
+	folder := "/proc/" + strconv.Itoa(pid)
+	text, err := os.ReadFile(folder + "/stat")
 	if err != nil {
 		return 0
 	}
 	fields := bytes.Fields(text[bytes.LastIndexByte(text, ')')+1:])
 	user, _ := strconv.Atoi(string(fields[11]))
 	system, _ := strconv.Atoi(string(fields[12]))
-	return float64(user+system) / clockTicks
+	cpu := float64(user+system) / clockTicks
+	children, _ := os.ReadFile(folder + "/task/" + strconv.Itoa(pid) + "/children")
+	for _, child := range bytes.Fields(children) {
+		number, _ := strconv.Atoi(string(child))
+		cpu += cpuOf(number)
+	}
+	return cpu
 }
 
 func ownCPU() float64 {

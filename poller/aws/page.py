@@ -1,19 +1,26 @@
-"""The body of a GetRecords answer, cut into its records without decoding them.
+"""The body of a GetRecords answer: where its records stand, and each of them without decoding it.
 
-One look at the bytes: a record stays as it came until a route wants it.
+A record stays as it came until a route wants it. Who can do without the records one by one looks at the text of all.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Final, NoReturn, TypeGuard
+from collections.abc import Iterator, Sequence
+from typing import Final, NoReturn, TypeGuard, overload
 
 import msgspec
+from typing_extensions import Buffer
 
-from poller.model import Page
+from poller.aws.errors import unreadable
+from poller.model import Page, Text
 
+# An answer as the service writes it, and nothing else in it; an iterator of characters that need no escape.
+_HEAD: Final = re.compile(rb'\{(?:"NextShardIterator":"([!#-\[\]-~]+)",)?"Records":\[')
+_TAIL: Final = re.compile(rb'\],"NextShardIterator":"([!#-\[\]-~]+)"\}')
+_TAIL_BEGIN: Final = b'],"NextShardIterator":"'
+_END: Final = b"]}"
 # What the service writes around the records and the iterator, generously: names and brackets, and a comma each.
 _FRAME_BYTES_MAX: Final = 64
 _GAP_BYTES_MAX: Final = 4
@@ -27,11 +34,70 @@ class _Answer(msgspec.Struct, gc=False):
 _decode_answer = msgspec.json.Decoder(_Answer).decode
 
 
-def decode_page(body: bytes) -> Page:
+def decode_page(body: bytes | bytearray) -> Page:
     """The page in an answer's body; its records are views into `body`. ValueError: this is no answer of GetRecords.
 
-    A page is either understood or refused as a whole. What is wrong within one record is found when it is sifted.
+    A page is either understood or refused as a whole. What is wrong within one record is found when it is sifted. Of an
+    answer that is written as the service writes it only the frame is looked at: its records are cut apart when somebody
+    asks for them, and should the text between the frame's ends be no records, that is when it is refused (AwsError).
     """
+    body = bytes(body)  # of bytes, it is the same; what is received into may be used again
+    frame = _frame(body)
+    if frame is None:
+        return _cut(body)
+    begin, end, next_iterator = frame
+    if begin == end:
+        return Page((), next_iterator, len(body))
+    return Page(_Uncut(body, next_iterator), next_iterator, len(body), Text(body, begin, end))
+
+
+def _frame(body: bytes) -> tuple[int, int, str] | None:
+    """Where the records begin and end, and the iterator; None for every other spelling, and for a shard's last page."""
+    head = _HEAD.match(body)
+    if head is None:
+        return None
+    begin = head.end()
+    if head[1] is not None:
+        end = len(body) - len(_END)
+        return (begin, end, str(head[1], "ascii")) if begin <= end and body.endswith(_END) else None
+    tail = _TAIL.fullmatch(body, max(begin, body.rfind(_TAIL_BEGIN)))
+    return (begin, tail.start(), str(tail[1], "ascii")) if tail else None
+
+
+class _Uncut(Sequence[Buffer]):
+    """The records of an answer, cut apart when the first is asked for."""
+
+    def __init__(self, body: bytes, next_iterator: str) -> None:
+        self._body = body
+        self._next_iterator = next_iterator
+        self._records: Sequence[Buffer] | None = None
+
+    def __len__(self) -> int:
+        return len(self._cut())
+
+    def __iter__(self) -> Iterator[Buffer]:
+        return iter(self._cut())
+
+    @overload
+    def __getitem__(self, index: int) -> Buffer: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Buffer]: ...
+    def __getitem__(self, index: int | slice) -> Buffer | Sequence[Buffer]:
+        return self._cut()[index]
+
+    def _cut(self) -> Sequence[Buffer]:
+        if self._records is None:
+            try:
+                page = _cut(self._body)
+            except ValueError as error:
+                raise unreadable("GetRecords", "the stream") from error
+            if page.next_iterator != self._next_iterator:  # it stands twice, and which is meant nobody knows
+                raise unreadable("GetRecords", "the stream")
+            self._records = page.records
+        return self._records
+
+
+def _cut(body: bytes) -> Page:
     try:
         answer = _decode_answer(body)
     except (ValueError, RecursionError) as error:

@@ -44,7 +44,8 @@ class Lanes(Generic[E]):
 
     def __init__(self, limits: BatchLimits) -> None:
         self.limits = limits
-        self._behind: dict[str, deque[E]] = {}
+        # Each lane there is; nothing waits in most of them.
+        self._behind: dict[str, deque[E] | None] = {}
         self._ready: deque[tuple[E, float]] = deque()
         self._resting: list[tuple[float, int, E]] = []
         self._count = 0
@@ -57,10 +58,14 @@ class Lanes(Generic[E]):
     def add(self, entry: E, now: float) -> None:
         """A new entry, after all others of its lane."""
         self._count += 1
-        behind = self._behind.get(entry.lane)
-        if behind is None:
-            self._behind[entry.lane] = deque()
+        lane, lanes = entry.lane, self._behind
+        if lane not in lanes:
+            lanes[lane] = None
             self._ready.append((entry, now))
+            return
+        behind = lanes[lane]
+        if behind is None:
+            lanes[lane] = deque((entry,))
         else:
             behind.append(entry)
 
@@ -73,14 +78,14 @@ class Lanes(Generic[E]):
         if not self._ready or not self._due(now):
             return []
         batch: list[E] = []
-        size_bytes = 0
-        while self._ready and len(batch) < self.limits.entries_max:
-            entry = self._ready[0][0]
-            if batch and size_bytes + entry.size_bytes > self.limits.bytes_max:
+        room_bytes, ready = self.limits.bytes_max, self._ready
+        for _ in range(min(len(ready), self.limits.entries_max)):
+            entry = ready[0][0]
+            room_bytes -= entry.size_bytes
+            if batch and room_bytes < 0:
                 break
-            self._ready.popleft()
+            ready.popleft()
             batch.append(entry)
-            size_bytes += entry.size_bytes
         return batch
 
     def wait_s(self, now: float) -> float | None:
@@ -97,11 +102,12 @@ class Lanes(Generic[E]):
     def done(self, entry: E, now: float) -> None:
         """The entry is settled: the next of its lane may go."""
         self._count -= 1
-        behind = self._behind[entry.lane]
+        lane = entry.lane
+        behind = self._behind[lane]
         if behind:
             self._ready.append((behind.popleft(), now))
         else:
-            del self._behind[entry.lane]
+            del self._behind[lane]
 
     def again(self, entry: E, at: float) -> None:
         """The entry stays at the head of its lane and is ready again at `at`."""
@@ -120,6 +126,8 @@ class Lanes(Generic[E]):
         self._resting = [item for item in self._resting if not unwanted(item[2])]
         heapq.heapify(self._resting)
         for lane, behind in self._behind.items():
+            if not behind:
+                continue
             kept = deque(entry for entry in behind if not unwanted(entry))
             self._count -= len(behind) - len(kept)
             self._behind[lane] = kept
@@ -132,7 +140,7 @@ class Lanes(Generic[E]):
         yield from (entry for entry, _ in self._ready)
         yield from (entry for _, _, entry in self._resting)
         for behind in self._behind.values():
-            yield from behind
+            yield from behind or ()
 
     def _due(self, now: float) -> bool:
         # The comparison is the one that wait_s() makes, so that a caller who slept as long as it said finds a batch

@@ -38,6 +38,8 @@ FOUND_CHARACTERS_MAX: Final = 200
 
 _SETS: Final = ("SS", "NS", "BS")
 _ABSENT: Final = object()
+# Where a way leads on from a name that is not there: an object has no value of its own either.
+_NOTHING: Final[dict[str, Any]] = {}
 
 # What a tree says to a value. PRESENT: it matches by a value that is there; MISSING: only since nothing is there that
 # speaks against it (`"exists": false`). In a list one element is enough for the first, the second takes all of them.
@@ -66,7 +68,8 @@ class Filter:
     """A compiled filter; made by `compile_filter`.
 
     `paths` are the ends of all that it reads of a record, `changed` the attributes of which one must differ, `text` the
-    filter for people.
+    filter for people. `wants_all`: no record can be other than wanted. `needles`: the JSON of every record that it
+    wants holds one of these as it stands, unless it holds a `\\u`; None: that cannot be said.
     """
 
     def __init__(self, patterns: Sequence[Sequence[Tree]], texts: Sequence[str], changed: tuple[str, ...]) -> None:
@@ -76,6 +79,8 @@ class Filter:
         self._wants_all = not patterns or any(not tree for trees in patterns for tree in trees)
         self.changed = changed
         self.paths = self._paths()
+        self.wants_all = self._wants_all and not changed
+        self.needles = self._needles()
         self.reads_new_image = any(path[:2] == ("dynamodb", "NewImage") for path in self.paths)
         self.reads_old_image = any(path[:2] == ("dynamodb", "OldImage") for path in self.paths)
         self.text = "every record" if self._wants_all else " or ".join(texts)
@@ -128,6 +133,18 @@ class Filter:
             paths |= {("eventName",), ("dynamodb", "NewImage", name), ("dynamodb", "OldImage", name)}
         return frozenset(paths)
 
+    def _needles(self) -> frozenset[bytes] | None:
+        """Of each alternative the values of the one path that tells most: whose shortest needle is longest."""
+        if self._wants_all:
+            return None
+        needles: set[str] = set()
+        for tree in (tree for trees in self._patterns for tree in trees):
+            known = [leaf.needles for leaf in leaves_of(tree) if leaf.needles is not None]
+            if not known:
+                return None
+            needles |= max(known, key=lambda some: min(map(len, some)))
+        return frozenset(needle.encode() for needle in needles)
+
 
 def compile_filter(patterns: Sequence[object | str], changed: Sequence[str] = ()) -> Filter:
     """Compiles event patterns, of which one must match, and the names of attributes, of which one must have changed.
@@ -168,7 +185,7 @@ def _changed_names(changed: str | Sequence[str]) -> tuple[str, ...]:
 def _predicate(tree: Tree) -> Callable[[object], bool]:
     """Whether a record matches a tree: straight down its ways to single values, as nearly every record allows.
 
-    A list of objects on a way is left to the tree, since all ways must go through the same object of it.
+    Whatever else than an object is on a way is left to the tree: all ways must go through the same object of a list.
     """
     judge = _judge_tree(tree)
     ways = tuple((leaf.path, leaf.strings, not leaf.checks, _judge_leaf(leaf)) for leaf in leaves_of(tree))
@@ -176,14 +193,12 @@ def _predicate(tree: Tree) -> Callable[[object], bool]:
     def matches(record: object) -> bool:
         for path, strings, only_strings, judge_leaf in ways:
             value: Any = record
-            for name in path:
-                if isinstance(value, dict):
-                    value = value.get(name, _ABSENT)
-                elif isinstance(value, list):
-                    return judge(record) != _NO
-                else:
-                    value = _ABSENT
-            if isinstance(value, str):  # nearly always so: spelled out, since this runs for every record
+            try:  # nearly always so: spelled out, since this runs for every record
+                for name in path:
+                    value = value.get(name, _NOTHING)
+            except AttributeError:  # something on the way is no object
+                return judge(record) != _NO
+            if isinstance(value, str):
                 if value in strings:
                     continue
                 if only_strings:

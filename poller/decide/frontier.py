@@ -35,7 +35,7 @@ class Frontier:
         self.open_records = 0
         self.open_bytes = 0
 
-    def admit(self, *, before: str | None, parts: int, created_s: float, size_bytes: int) -> Ticket:
+    def admit(self, before: str | None, parts: int, created_s: float, size_bytes: int) -> Ticket:
         """The next record that `parts` >= 1 routes want.
 
         `before` is the sequence number of the record just before it in its page; None, for the first of a page, stands
@@ -57,15 +57,15 @@ class Frontier:
         """That was the last page."""
         self.ended = True
 
-    def settle(self, ticket: Ticket) -> None:
-        """One route is done with the record: sent, or stored in a dead-letter queue."""
-        if ticket.open_parts <= 0:
-            raise ValueError("settled more often than routes wanted it")
-        ticket.open_parts -= 1
-        if ticket.open_parts:
-            return
-        self.open_records -= 1
-        self.open_bytes -= ticket.size_bytes
+    def settle(self, *settled: Ticket) -> None:
+        """One route is done with these records: sent, or stored in a dead-letter queue."""
+        for ticket in settled:
+            if ticket.open_parts <= 0:
+                raise ValueError("settled more often than routes wanted it")
+            ticket.open_parts -= 1
+            if not ticket.open_parts:
+                self.open_records -= 1
+                self.open_bytes -= ticket.size_bytes
         tickets = self._tickets
         while tickets and not tickets[0].open_parts:
             tickets.popleft()

@@ -9,6 +9,7 @@ import difflib
 import ipaddress
 import math
 import operator
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -26,7 +27,8 @@ class Leaf:
     """The list of values at the end of one path: a value matches if it is one of `strings` or passes one of `checks`.
 
     `absent_matches`: a record without a value there matches too (`"exists": false`). `text` is the list as JSON.
-    `comparisons`: how many a value may cost.
+    `comparisons`: how many a value may cost. `needles`: JSON that holds a matching value, and no `\\u`, holds one of
+    these as it stands; None: nothing of the kind is known.
     """
 
     path: Path
@@ -35,6 +37,7 @@ class Leaf:
     strings: frozenset[str]
     checks: tuple[Check, ...]
     comparisons: int
+    needles: frozenset[str] | None
 
     def accepts(self, value: object) -> bool:
         """Whether this one value matches: a string, a number, a boolean or None."""
@@ -45,6 +48,8 @@ class Leaf:
 
 # A wildcard looks through the whole of a value, all others at no more of it than they are long themselves.
 _WILDCARD_COMPARISONS: Final = 10
+# Characters that JSON writes in one way only, but for `\u` and its digits.
+_ONE_SPELLING: Final = re.compile(r"[ !#-.0-\[\]-~]+")
 # The longest addresses have 45 characters, and the name of an interface behind a %.
 _ADDRESS_MAX: Final = 100
 
@@ -89,7 +94,8 @@ def compile_leaf(path: Path, values: list[Json], where: str, read_number: ReadNu
     if numbers:
         checks.append(lambda found: read_number(found) in numbers)
     comparisons = 1 + sum(map(_comparisons, values))
-    return Leaf(path, show(list(values)), absent_matches, frozenset(strings), tuple(checks), comparisons)
+    needles = _needles(values)
+    return Leaf(path, show(list(values)), absent_matches, frozenset(strings), tuple(checks), comparisons, needles)
 
 
 def _comparisons(value: Json) -> int:
@@ -103,6 +109,26 @@ def _comparisons(value: Json) -> int:
 def _each(name: str, operand: Json) -> int:
     one = _WILDCARD_COMPARISONS if name == "wildcard" else 1
     return one * len(operand) if isinstance(operand, list) and name in _NEGATABLE else one
+
+
+def _needles(values: list[Json]) -> frozenset[str] | None:
+    needles = [_needle(value) for value in values]
+    known = [needle for needle in needles if needle is not None]
+    return frozenset(known) if len(known) == len(needles) else None
+
+
+def _needle(value: Json) -> str | None:
+    """What every text has that this one value accepts: the value with its quotes, or the end of it that is known."""
+    match value:
+        case str(text):
+            needle = f'"{text}"'
+        case {"prefix": str(text)}:
+            needle = f'"{text}'
+        case {"suffix": str(text)}:
+            needle = f'{text}"'
+        case _:
+            return None
+    return needle if _ONE_SPELLING.fullmatch(text) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import fields
 from typing import Final, NamedTuple
 
 from poller import events
@@ -83,8 +82,7 @@ def _row(entry: Entry) -> str:
 
 
 def _entry(kind: type[Event]) -> Entry:
-    names = tuple(field.name for field in fields(kind))
-    return Entry(kind.name(), kind.level, names, _first_sentence(kind.__doc__ or ""))
+    return Entry(kind.name(), kind.level, kind.fields(), _first_sentence(kind.__doc__ or ""))
 
 
 def _first_sentence(text: str) -> str:

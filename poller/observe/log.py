@@ -12,7 +12,6 @@ import select
 import time
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import fields
 from datetime import UTC, datetime
 from pathlib import PurePath
 from typing import Any, BinaryIO, Final, Literal
@@ -101,7 +100,7 @@ class LogSink:
     def _plan(self, kind: type[Event]) -> tuple[Callable[..., Any] | None, str, tuple[str, ...]]:
         silent = kind.level is None or _NUMBERS[kind.level] < self.level
         method = None if silent or kind.level is None else self._methods[kind.level]
-        self._plans[kind] = (method, kind.name(), tuple(field.name for field in fields(kind)))
+        self._plans[kind] = (method, kind.name(), kind.fields())
         return self._plans[kind]
 
 

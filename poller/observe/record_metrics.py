@@ -91,12 +91,14 @@ class RecordMetrics:
     def _on_page(self, page: PageRead) -> None:
         stream = page.stream
         self._bytes.values[(stream,)] += page.size_bytes
-        for event, count in page.events.items():
-            self._read.values[stream, event] += count
-        for route, count in page.matched.items():
-            self._matched.values[stream, route] += count
-        for route, count in page.filtered.items():
-            self._filtered.values[stream, route] += count
+        for counter, counts in (
+            (self._read, page.events),
+            (self._matched, page.matched),
+            (self._filtered, page.filtered),
+        ):
+            for name, count in counts.items():
+                if count:
+                    counter.values[stream, name] += count
 
     def _on_delivered(self, event: Delivered) -> None:
         labels = (event.stream, event.route)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -96,19 +96,21 @@ class Delivery:
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
-    def add(self, tenure: Tenure, record: Record, ticket: Ticket) -> None:
-        """A record that this route wants, in its shard's order."""
-        doomed: Grave | None = None
-        try:
-            message = self._builder.build(record)
-        except Unsendable as error:
-            message, doomed = _NOTHING, Grave(error.reason, "Unsendable", error.text)
-        else:
-            limit_bytes = self._limits.batch.bytes_max
+    def add(self, tenure: Tenure, records: Iterable[tuple[Record, Ticket]]) -> None:
+        """Records that this route wants, in their shard's order."""
+        build, add, now = self._builder.build, self._lanes.add, self._clock.monotonic()
+        limit_bytes = self._limits.batch.bytes_max
+        for record, ticket in records:
+            doomed: Grave | None = None
+            try:
+                message = build(record)
+            except Unsendable as error:
+                message, doomed = _NOTHING, Grave(error.reason, "Unsendable", error.text)
             if message.size_bytes > limit_bytes:
                 text = f"{message.size_bytes} bytes; the queue takes {limit_bytes}"
                 message, doomed = _NOTHING, Grave("too_large", "TooLarge", text)
-        self._lanes.add(Entry(tenure, ticket, record, message, self._accepted, doomed=doomed), self._clock.monotonic())
+            lane = record.group
+            add(Entry(tenure, ticket, record, message, lane, message.size_bytes, self._accepted, doomed), now)
         self._wake.set()
 
     def forget(self, tenure: Tenure) -> None:
@@ -170,19 +172,23 @@ class Delivery:
         self._wake.set()
 
     async def _wait(self, seconds: float | None) -> None:
+        """For so long at most, or until something has changed."""
         self._wake.clear()
+        if seconds is None:
+            await self._wake.wait()
+            return
+        alarm = asyncio.get_running_loop().call_later(seconds, self._wake.set)
         try:
-            async with asyncio.timeout(seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            pass
+            await self._wake.wait()
+        finally:
+            alarm.cancel()
 
     async def _send(self, batch: Sequence[Entry]) -> None:
         """One request, and what becomes of each of its entries."""
         live = self._sendable(batch)
         if not live:
             return
-        deadline = min(entry.tenure.deadline for entry in live)
+        deadline = min([tenure.deadline for tenure in {entry.tenure for entry in live}])
         try:
             outcomes = await self._queue.send([entry.message for entry in live], deadline)
         except DeadlinePassed:
@@ -204,9 +210,10 @@ class Delivery:
     def _sendable(self, batch: Sequence[Entry]) -> list[Entry]:
         """Without the entries whose lease is over and those that can only be buried."""
         now = self._clock.monotonic()
+        valid = {tenure for tenure in {entry.tenure for entry in batch} if tenure.valid(now)}
         live: list[Entry] = []
         for entry in batch:
-            if not entry.tenure.valid(now):
+            if entry.tenure not in valid:
                 self.give_up(entry)
             elif entry.doomed is not None:
                 self._mark_retrying(entry)
@@ -232,19 +239,24 @@ class Delivery:
     def _answered(self, batch: Sequence[Entry], outcomes: Sequence[EntryOutcome]) -> None:
         """The queue has answered; each entry for itself."""
         now, wall = self._clock.monotonic(), self._clock.wall()
-        accepted = sum(1 for outcome in outcomes if isinstance(outcome, Accepted))
-        self._accepted += accepted
-        latencies: list[float] = []
+        accepted: list[Entry] = []
         refused: list[tuple[Entry, Refused]] = []
         for entry, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Accepted):
-                latencies.append(entry.record.age_s(wall))
-                self.settle(entry)
+                accepted.append(entry)
             else:
                 refused.append((entry, outcome))
         if accepted:
+            self._accepted += len(accepted)
+            self.settle(*accepted)
             self._queue_works(now)
-            self._emit(Delivered(stream=self._stream, route=self.name, count=accepted, latencies_s=tuple(latencies)))
+            latencies_s = tuple([entry.record.age_s(wall) for entry in accepted])
+            self._emit(Delivered(stream=self._stream, route=self.name, count=len(accepted), latencies_s=latencies_s))
+        if refused:
+            self._refused_some(refused, accepted=bool(accepted))
+
+    def _refused_some(self, refused: Sequence[tuple[Entry, Refused]], *, accepted: bool) -> None:
+        """What the queue did not take of a batch of which it may have taken others."""
         for code in {outcome.code for _, outcome in refused}:
             count = sum(1 for _, outcome in refused if outcome.code == code)
             self._emit(SendFailed(stream=self._stream, route=self.name, code=code, count=count))
@@ -286,12 +298,17 @@ class Delivery:
             case _ as never:
                 assert_never(never)
 
-    def settle(self, entry: Entry) -> None:
-        """The entry is sent or safely dead-lettered."""
-        self._lanes.done(entry, self._clock.monotonic())
-        entry.tenure.settle(entry.ticket)
-        if entry.first_failed_s is not None:
-            self._unmark_retrying(entry)
+    def settle(self, *entries: Entry) -> None:
+        """The entries are sent or safely dead-lettered."""
+        done, now = self._lanes.done, self._clock.monotonic()
+        tickets: dict[Tenure, list[Ticket]] = {}
+        for entry in entries:
+            done(entry, now)
+            tickets.setdefault(entry.tenure, []).append(entry.ticket)
+            if entry.first_failed_s is not None:
+                self._unmark_retrying(entry)
+        for tenure, settled in tickets.items():
+            tenure.settle(*settled)
         self._wake.set()
 
     def give_up(self, entry: Entry) -> None:

@@ -31,16 +31,10 @@ class Entry:
     ticket: Ticket
     record: Record
     message: Message
+    lane: str
+    size_bytes: int
     accepted_mark: int
+    doomed: Grave | None = None
     attempts: int = 0
     tries: int = 0
     first_failed_s: float | None = None
-    doomed: Grave | None = None
-
-    @property
-    def lane(self) -> str:
-        return self.record.group
-
-    @property
-    def size_bytes(self) -> int:
-        return self.message.size_bytes

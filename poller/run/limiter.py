@@ -28,6 +28,7 @@ class ThrottleLimiter(Throttler):
         self._clock = clock
         self._emit = emit
         self._turn = asyncio.Lock()
+        self._waiting = 0
 
     def set_rate(self, rate: float) -> None:
         """From the next call on."""
@@ -38,20 +39,34 @@ class ThrottleLimiter(Throttler):
 
     def flush(self) -> None:
         """Forgets the calls that have left the window."""
-        horizon = self._clock.monotonic() - self.period
-        log = self._task_logs
-        while log and log[0] <= horizon:
+        now, period, log = self._clock.monotonic(), self.period, self._task_logs
+        # Reckoned as `acquire` does when it waits, so that a call that waited so long finds room: rounding decides.
+        while log and log[0] + period - now <= 0:
             log.popleft()
 
     async def acquire(self) -> None:
         """Returns when the next call may be made."""
         asked = self._clock.monotonic()
-        async with self._turn:
+        if not self._waiting:
             self.flush()
-            while len(self._task_logs) >= self.rate_limit:
-                await self._clock.sleep(max(0.0, self._task_logs[0] + self.period - self._clock.monotonic()))
-                self.flush()
-            now = self._clock.monotonic()
-            self._task_logs.append(now)
+            if len(self._task_logs) < self.rate_limit:  # nearly always
+                self._task_logs.append(asked)
+                return
+        self._waiting += 1
+        try:
+            async with self._turn:
+                now = await self._room()
+        finally:
+            self._waiting -= 1
         if now > asked:
             self._emit(LimiterWaited(limiter=self._name, seconds=now - asked))
+
+    async def _room(self) -> float:
+        """Waits until the window has room for a call, and takes it; when that was."""
+        self.flush()
+        while len(self._task_logs) >= self.rate_limit:
+            await self._clock.sleep(max(0.0, self._task_logs[0] + self.period - self._clock.monotonic()))
+            self.flush()
+        now = self._clock.monotonic()
+        self._task_logs.append(now)
+        return now

@@ -20,6 +20,7 @@ ATTRIBUTES: Final = ("eventName", "eventID", "table", "sequenceNumber", "shardId
 """What a route may ask for as message attributes, all of them strings."""
 
 ERROR_TEXT_CHARACTERS_MAX: Final = 256
+_NO_ATTRIBUTES: Final[Mapping[str, str]] = {}
 _VALUE_CHARACTERS_MAX: Final = 256  # of any other attribute of a letter; names of tables have 255
 
 # SQS: the type counts with name and value (API reference, SendMessage: "Message attributes").
@@ -74,18 +75,18 @@ class MessageBuilder:
             raise Unsendable("undecodable", record.fault)
         try:
             text = _decoded(record.body)
-            body = _image_text(text) if self._form == "image" else text
+            body = text if self._form == "record" else _image_text(text)
         except (ValueError, RecursionError) as error:
             raise Unsendable("undecodable", str(error)) from error
         if not body.isascii():
             body = _escaped(body)
-        attributes = self._attributes_of(record) if self._attributes else {}
+        attributes = self._attributes_of(record) if self._attributes else _NO_ATTRIBUTES
         return Message(
-            body=body,
-            size_bytes=_size_bytes(body, attributes),
-            group_id=record.group if self._grouped else None,
-            deduplication_id=_deduplication_id(record) if self._fifo else None,
-            attributes=attributes,
+            body,
+            _size_bytes(body, attributes),
+            record.group if self._grouped else None,
+            _deduplication_id(record) if self._fifo else None,
+            attributes,
         )
 
     def _attributes_of(self, record: Record) -> dict[str, str]:
@@ -126,7 +127,9 @@ def _bytes_of(text: str) -> int:
 
 
 def _size_bytes(body: str, attributes: Mapping[str, str]) -> int:
-    size = _bytes_of(body)
+    size = len(body) if body.isascii() else _bytes_of(body)
+    if not attributes:
+        return size
     for name, value in attributes.items():
         size += len(name) + _TYPE_BYTES + _bytes_of(value)
     return size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -24,7 +24,7 @@ from poller.events import (
     ShardStarted,
     StartTimeUnsupported,
 )
-from poller.model import AT_TIMESTAMP, LATEST, SENTINELS, TRIM_HORIZON, Lease, Page, Position, Record, Sifted
+from poller.model import AT_TIMESTAMP, LATEST, SENTINELS, TRIM_HORIZON, Lease, Match, Page, Position, Record, Sifted
 from poller.run.buffer import Buffer
 from poller.run.ports import Clock, Limiter, StreamSource
 from poller.run.tenure import Tenure
@@ -36,6 +36,8 @@ START_TIME_SLACK_S = 60.0
 # How many records of one shard may stand behind an unsettled one. Reading waits there: bounded, as everything is.
 _WINDOW_MAX = 100_000
 _AT_TIMESTAMP_TRIES = 3
+# By how much of itself a pause is longer or shorter at most; on average it is what the pacing says.
+_SPREAD = 0.1
 # How often, and for how long, a shard must not be found before it is gone.
 _GONE_AFTER = 3
 _GONE_S = 5.0
@@ -47,11 +49,11 @@ class Route(Protocol):
     @property
     def name(self) -> str: ...
 
-    def add(self, tenure: Tenure, record: Record, ticket: Ticket) -> None: ...
+    def add(self, tenure: Tenure, records: Iterable[tuple[Record, Ticket]]) -> None: ...
 
 
 class Sift(Protocol):
-    """A page through every route's filter."""
+    """A page through every route's filter. AwsError: the answer turns out to be no page."""
 
     def sift(self, page: Page, shard_id: str, not_before_s: float | None = None) -> Sifted: ...
 
@@ -92,6 +94,7 @@ class ShardReader:
         self.tenure = tenure
         self.stopped = False
         self._reading = reading
+        self._names = [route.name for route in reading.routes]
         self._limiter = limiter
         self._closed = closed
         self._spread_s = spread_s
@@ -112,7 +115,9 @@ class ShardReader:
         # Shards taken in the same moment do not stay in step, and many of them do not ask for their iterators at once.
         await reading.clock.sleep(reading.rng.random() * min(reading.pacing.idle_max_s, self._spread_s))
         while not self.tenure.frontier.ended:
-            await reading.clock.sleep(await self.step())
+            pause_s = await self.step()
+            # Each a little longer or shorter: the polls of shards that were in step once spread evenly.
+            await reading.clock.sleep(pause_s * (1 - _SPREAD + 2 * _SPREAD * reading.rng.random()))
 
     async def step(self) -> float:
         """One page, or one failure; how long to wait before the next."""
@@ -121,12 +126,13 @@ class ShardReader:
             return SAY_AGAIN_S
         try:
             page = await self._next_page()
+            if page is None or self._over():
+                return self._reading.pacing.idle_max_s  # the keeper is about to end this tenure
+            sifted = self._reading.sifter.sift(page, self.tenure.shard_id, self._not_before_s)
         except AwsError as error:
             return self._failed(error)
-        if page is None or self._over():
-            return self._reading.pacing.idle_max_s  # the keeper is about to end this tenure
         self._recovered()
-        return self._take(page)
+        return self._take(page, sifted)
 
     def _over(self) -> bool:
         return not self.tenure.valid(self._reading.clock.monotonic())
@@ -187,27 +193,26 @@ class ShardReader:
             StartTimeUnsupported(stream=self._reading.stream, shard=self.tenure.shard_id, code=error.code)
         )
 
-    def _take(self, page: Page) -> float:
+    def _take(self, page: Page, sifted: Sifted) -> float:
         """Everything in the page finds its way, synchronously: no other task sees half of it."""
         tenure, reading = self.tenure, self._reading
-        sifted = reading.sifter.sift(page, tenure.shard_id, self._not_before_s)
-        for match in sifted.matches:
-            ticket = tenure.admit(match)
-            for index in match.routes:
-                reading.routes[index].add(tenure, match.record, ticket)
+        records = sum(sifted.events.values())
+        matches = sifted.matches
+        if matches:
+            self._hand_on(matches)
         if sifted.last_sequence_number is not None:
             tenure.frontier.saw(sifted.last_sequence_number)
             self._position = Position.after(sifted.last_sequence_number)
         if page.next_iterator is None:
             tenure.frontier.saw_end()
         self._iterator = page.next_iterator
-        self._at_tip = not page.records
+        self._at_tip = not records
         self._caught_up = self._caught_up or self._at_tip
         self._last_created_s = sifted.last_created_s or self._last_created_s
         self._pause_s = next_pause_s(
             reading.pacing,
             self._pause_s,
-            records=len(page.records),
+            records=records,
             size_bytes=page.size_bytes,
             caught_up=self._caught_up,
             closed=self._closed(),
@@ -215,9 +220,19 @@ class ShardReader:
         self._report(page, sifted)
         return self._pause_s
 
+    def _hand_on(self, matches: Sequence[Match]) -> None:
+        """To each route what it wants."""
+        routes = self._reading.routes
+        wanted: list[list[tuple[Record, Ticket]]] = [[] for _ in routes]
+        for match, ticket in zip(matches, self.tenure.admit(matches), strict=True):
+            for index in match.routes:
+                wanted[index].append((match.record, ticket))
+        for route, records in zip(routes, wanted, strict=True):
+            if records:
+                route.add(self.tenure, records)
+
     def _report(self, page: Page, sifted: Sifted) -> None:
-        reading = self._reading
-        names = [route.name for route in reading.routes]
+        reading, names = self._reading, self._names
         reading.emit(
             PageRead(
                 stream=reading.stream,

@@ -5,31 +5,23 @@ Of a record only what the filters read is decoded; the bytes of one that a route
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Required, TypeAlias, TypedDict, TypeGuard
+from hashlib import blake2b
+from typing import Any, Final, TypeGuard
 
 import msgspec
 from typing_extensions import Buffer
 
 from poller.decide.filter import Filter
 from poller.model import Match, Page, Record, Sifted
+from poller.run.fields import CREATED_S_MAX, SEQUENCE_NUMBER_MAX, Decode, Decoders, Fields, Place
+from poller.run.skim import Doubtful, Skimmer
 
 UNKNOWN: Final = "UNKNOWN"
 # A metric's labels must be bounded: every other name of an event counts as UNKNOWN.
 EVENT_NAMES: Final = ("INSERT", "MODIFY", "REMOVE", UNKNOWN)
-
-Path: TypeAlias = tuple[str, ...]
-Fields: TypeAlias = dict[str, Any]
-# As the service's model has it. It is where a checkpoint stands: what no lease row can hold must never become one.
-_SEQUENCE_NUMBER_MAX: Final = 40
-_SequenceNumber: TypeAlias = Annotated[str, msgspec.Meta(min_length=1, max_length=_SEQUENCE_NUMBER_MAX)]
-# A creation time beyond what a calendar holds is none: everything that reckons with it would stumble.
-_CREATED_S_MAX: Final = 253_402_300_799  # the end of the year 9999
-_IN_CALENDAR: Final = msgspec.Meta(ge=0, le=_CREATED_S_MAX)
-_Created: TypeAlias = Annotated[int, _IN_CALENDAR] | Annotated[float, _IN_CALENDAR]
 
 _PLACELESS: Final = "it has no sequence number"
 # What reading a record raises when it is not one, or is nested too deep to be one; anything else is a defect of ours.
@@ -52,23 +44,58 @@ class Sifter:
 
     def __init__(self, filters: Sequence[Filter]) -> None:
         self._wants = tuple((index, each.matches) for index, each in enumerate(filters))
-        self._decode = _decoder({path for each in filters for path in each.paths})
+        decoders = Decoders({path for each in filters for path in each.paths})
+        self._decode, self._decode_likely = decoders.record, decoders.likely
+        self._skimmer = Skimmer(filters, decoders.places)
+        self._of_nothing = _Sieve(self._wants, "", None).sifted()
 
     def sift(self, page: Page, shard_id: str, not_before_s: float | None = None) -> Sifted:
-        """What the routes want of this page, in its order.
+        """What the routes want of this page, in its order. AwsError: it is none.
 
         A filter's verdict is always what it says to the whole decoded record. A record that cannot be understood goes
         to every route, with `fault` set and what could be read of it. Records created before `not_before_s` (seconds
         since the epoch) go to no route. A record without a creation time is never skipped, and takes that of the record
         before it: an age must never be counted from 1970.
         """
-        decode, wants = self._decode, self._wants
-        events = dict.fromkeys(EVENT_NAMES, 0)
-        matches: list[Match] = []
-        skipped = 0
-        before: str | None = None
-        last_created_s: float | None = None
-        for raw in page.records:
+        if page.text is None and not page.records:
+            return self._of_nothing
+        if self._skimmer.serves and self._decode_likely is not None:
+            sieve = _Sieve(self._wants, shard_id, not_before_s)
+            try:
+                for passed, likely in self._skimmer.parts(page):
+                    sieve.pass_over(passed)
+                    sieve.sift_likely(likely, self._decode_likely)
+                return sieve.sifted()
+            except Doubtful:
+                pass  # whatever it is, it is found record by record
+        sieve = _Sieve(self._wants, shard_id, not_before_s)
+        sieve.sift(page.records, self._decode)
+        return sieve.sifted()
+
+
+class _Sieve:
+    """One page on its way through the filters."""
+
+    def __init__(
+        self, wants: Sequence[tuple[int, Callable[[Fields], bool]]], shard_id: str, not_before_s: float | None
+    ) -> None:
+        self._wants = wants
+        self._alone = [(index,) for index, _ in wants]
+        self._shard_id = shard_id
+        # Nothing is older than that.
+        self._not_before_s = -1.0 if not_before_s is None else not_before_s
+        self._events = dict.fromkeys(EVENT_NAMES, 0)
+        self._matches: list[Match] = []
+        self._passed: list[Place] = []
+        self._skipped = 0
+        self._before: str | None = None
+        self._last_created_s: float | None = None
+
+    def sift(self, raws: Iterable[Buffer], decode: Decode) -> None:
+        """Record by record, whatever each of them is."""
+        wants, events = self._wants, self._events
+        before, last_created_s, not_before_s = self._before, self._last_created_s, self._not_before_s
+        for raw in raws:
             routes: tuple[int, ...] = ()
             fault = None
             try:
@@ -88,29 +115,100 @@ class Sifter:
             events[event_name if event_name in events else UNKNOWN] += 1
             if created_s is not None:
                 last_created_s = created_s
-            if not_before_s is not None and created_s is not None and created_s < not_before_s:
-                skipped += 1
+            if created_s is not None and created_s < not_before_s:
+                self._skipped += 1
             elif routes:
                 event_id, group, unidentified = _identify(raw)
                 record = Record(
-                    shard_id=shard_id,
-                    event_id=event_id,
-                    event_name=event_name,
-                    sequence_number=sequence_number,
-                    created_s=float(last_created_s or 0),
-                    group=group,
-                    body=bytes(raw),
-                    fault=fault or unidentified,
+                    self._shard_id,
+                    event_id,
+                    event_name,
+                    sequence_number,
+                    float(last_created_s or 0),
+                    group,
+                    bytes(raw),
+                    fault or unidentified,
                 )
-                matches.append(Match(record, routes, before))
+                self._matches.append(Match(record, routes, before))
             before = sequence_number or before
-        matched = [0] * len(wants)
-        for match in matches:
+        self._before, self._last_created_s = before, last_created_s
+
+    def sift_likely(self, raws: Iterable[bytes], decode: Decode) -> None:
+        """The same for records that are probably wanted and without a fault. Doubtful: one is not as it should be."""
+        wants, events, matches, shard_id = self._wants, self._events, self._matches, self._shard_id
+        before, last_created_s, not_before_s = self._before, self._last_created_s, self._not_before_s
+        group = ""
+        for raw in raws:
+            routes: tuple[int, ...] = ()
+            try:
+                fields = decode(raw)
+                for index, wants_it in wants:
+                    if wants_it(fields):
+                        routes = (*routes, index) if routes else self._alone[index]
+                heart = fields["dynamodb"]
+                sequence_number, created_s = heart["SequenceNumber"], heart.get("ApproximateCreationDateTime")
+                event_name = fields.get("eventName", "")
+                if routes:
+                    group = blake2b(_encode_sorted(heart["Keys"]), digest_size=16).hexdigest()  # as _group() does
+            except _UNREADABLE as error:
+                raise Doubtful from error
+            if not (sequence_number.isdigit() and sequence_number.isascii()):
+                raise Doubtful
+            events[event_name if event_name in events else UNKNOWN] += 1
+            if created_s is not None:
+                last_created_s = created_s
+            if created_s is not None and created_s < not_before_s:
+                self._skipped += 1
+            elif routes:
+                event_id, known_s = fields.get("eventID", ""), float(last_created_s or 0)
+                record = Record(shard_id, event_id, event_name, sequence_number, known_s, group, raw)
+                matches.append(Match(record, routes, before))
+            before = sequence_number
+        self._before, self._last_created_s = before, last_created_s
+
+    def pass_over(self, places: Sequence[Place]) -> None:
+        """Records that no route wants."""
+        if not places:
+            return
+        self._before = places[-1].dynamodb.sequence_number
+        for place in reversed(places):
+            created_s = place.dynamodb.created_s
+            if created_s is not msgspec.UNSET:
+                self._last_created_s = created_s
+                break
+        self._passed += places
+
+    def _count_passed(self) -> None:
+        """All of them at once. Doubtful: one has no sequence number that could be one."""
+        hearts = [place.dynamodb for place in self._passed]
+        numbers = "".join([heart.sequence_number for heart in hearts])
+        if not numbers.encode().isdigit():  # of ASCII only, and many times as fast as on text
+            raise Doubtful
+        names = [place.event_name for place in self._passed]
+        for name in EVENT_NAMES[:3]:
+            self._events[name] += names.count(name)
+        if self._not_before_s > 0:
+            created = [heart.created_s for heart in hearts if heart.created_s is not msgspec.UNSET]
+            self._skipped += sum(1 for created_s in created if created_s < self._not_before_s)
+
+    def sifted(self) -> Sifted:
+        """What has come of all that went through. Doubtful: something that was passed over should not have been."""
+        if self._passed:
+            self._count_passed()
+        matched = [0] * len(self._wants)
+        for match in self._matches:
             for index in match.routes:
                 matched[index] += 1
-        judged = len(page.records) - skipped
-        filtered = tuple(judged - count for count in matched)
-        return Sifted(tuple(matches), events, tuple(matched), filtered, skipped, before, last_created_s)
+        judged = sum(self._events.values()) - self._skipped
+        return Sifted(
+            tuple(self._matches),
+            self._events,
+            tuple(matched),
+            tuple([judged - count for count in matched]),
+            self._skipped,
+            self._before,
+            self._last_created_s,
+        )
 
     def _look_closer(self, raw: Buffer) -> _Sight:
         """The same for a record that is not as the filters' paths expect it: the whole of it, decoded with patience."""
@@ -121,12 +219,12 @@ class Sifter:
         except _UNREADABLE as error:
             return _Sight("", "", None, everyone, _why(error))
         created_s = heart.get("ApproximateCreationDateTime") if isinstance(heart, dict) else None
-        if not _is_number(created_s) or not 0 <= created_s <= _CREATED_S_MAX:
+        if not _is_number(created_s) or not 0 <= created_s <= CREATED_S_MAX:
             created_s = None
         sequence_number = _text_of(heart, "SequenceNumber")
         event_name = _text_of(record, "eventName")
         is_place = sequence_number.isdigit() and sequence_number.isascii()
-        if not is_place or len(sequence_number) > _SEQUENCE_NUMBER_MAX:
+        if not is_place or len(sequence_number) > SEQUENCE_NUMBER_MAX:
             return _Sight(event_name, "", created_s, everyone, _PLACELESS)
         if record.get("eventName", event_name) != event_name:
             return _Sight("", sequence_number, created_s, everyone, "its eventName is not a string")
@@ -135,54 +233,6 @@ class Sifter:
         except RecursionError as error:
             return _Sight(event_name, sequence_number, created_s, everyone, _why(error))
         return _Sight(event_name, sequence_number, created_s, routes)
-
-
-# --- what of a record is decoded --------------------------------------------------------------------------------------
-
-
-def _decoder(paths: Iterable[Path]) -> Callable[[Buffer], Fields]:
-    """A decoder of records that skips whatever does not lie on `paths`; it refuses a record whose types are others.
-
-    To plain dicts (TypedDict), not structs: names of attributes need not be identifiers, and a filter meets the same
-    kind of object whether it comes from here or from a full decode. A tenth slower than structs, measured.
-    """
-    in_heart = {path[1:] for path in paths if path[0] == "dynamodb" and len(path) > 1}
-    beside_it = {path for path in paths if path[0] != "dynamodb"}
-    if not (_is_plain(in_heart) and _is_plain(beside_it)):
-        return _refuse
-    heart = _typed_dict(
-        _fields(in_heart) | {"SequenceNumber": Required[_SequenceNumber], "ApproximateCreationDateTime": _Created}
-    )
-    record = _typed_dict(_fields(beside_it) | {"eventName": str, "dynamodb": Required[heart]})
-    decode: Callable[[Buffer], Fields] = msgspec.json.Decoder(record).decode
-    return decode
-
-
-def _refuse(_raw: Buffer) -> Fields:
-    raise ValueError("read as a whole")
-
-
-def _is_plain(paths: Iterable[Path]) -> bool:
-    """Whether these names can be those of a TypedDict.
-
-    msgspec overlooks names beyond ASCII there, now and then (its pull request 1126): a record would be lost in silence.
-    """
-    return all(path[0].isascii() for path in paths)
-
-
-def _fields(paths: Iterable[Path]) -> dict[str, Any]:
-    below: dict[str, set[Path]] = {}
-    for path in paths:
-        below.setdefault(path[0], set()).add(path[1:])
-    # Where one path ends and another goes on, all that is below it is decoded: right for both.
-    return {
-        name: _typed_dict(_fields(rests)) if () not in rests and _is_plain(rests) else Any
-        for name, rests in below.items()
-    }
-
-
-def _typed_dict(fields: dict[str, Any]) -> Any:
-    return TypedDict("_Fields", fields, total=False)  # type: ignore[operator]
 
 
 def _whole(raw: Buffer) -> Fields:
@@ -253,4 +303,4 @@ def _group(keys: dict[str, Any]) -> str:
         canonical = _encode_sorted(keys)
     except UnicodeEncodeError:  # half of a surrogate pair
         canonical = json.dumps(keys, sort_keys=True, separators=(",", ":")).encode()
-    return hashlib.blake2b(canonical, digest_size=16).hexdigest()
+    return blake2b(canonical, digest_size=16).hexdigest()

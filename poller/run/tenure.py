@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from poller.decide.frontier import Frontier, Ticket
 from poller.model import Lease, Match
@@ -79,27 +80,32 @@ class Tenure:
     def wrote(self, row: Lease, sent_at: float, *, alone: bool) -> None:
         """A write has left this row; if its counter moved, that is a sign of life."""
         moved = row.counter > self.lease.counter
-        self.lease = row
+        heir = self.lease.heir
+        # A claim that was seen while the write was on its way is not in what the write left.
+        self.lease = row if heir is None else replace(row, successor=heir)
         if moved:
             self.written_at = max(self.written_at, sent_at)
             self.unconfirmed_since = None
             self.alone = alone
             self._standing.wrote(self.written_at)
 
-    def admit(self, match: Match) -> Ticket:
-        """A record that some routes want goes on its way."""
-        size_bytes = _kept_bytes(match)
-        self._buffer.add(1, size_bytes)
-        return self.frontier.admit(
-            before=match.before, parts=len(match.routes), created_s=match.record.created_s, size_bytes=size_bytes
-        )
+    def admit(self, matches: Iterable[Match]) -> list[Ticket]:
+        """Records that some routes want go on their way, in the shard's order."""
+        admit = self.frontier.admit
+        tickets = [
+            admit(match.before, len(match.routes), match.record.created_s, _kept_bytes(match)) for match in matches
+        ]
+        self._buffer.add(len(tickets), sum([ticket.size_bytes for ticket in tickets]))
+        return tickets
 
-    def settle(self, ticket: Ticket) -> None:
-        """One route is done with a record."""
-        self.frontier.settle(ticket)
-        if not ticket.open_parts and not self.over:
-            self._buffer.remove(1, ticket.size_bytes)
-        if self.frontier.drained:
+    def settle(self, *tickets: Ticket) -> None:
+        """One route is done with these records."""
+        frontier = self.frontier
+        records, size_bytes = frontier.open_records, frontier.open_bytes
+        frontier.settle(*tickets)
+        if not self.over:
+            self._buffer.remove(records - frontier.open_records, size_bytes - frontier.open_bytes)
+        if frontier.drained:
             self._settled.set()
 
     async def drained(self) -> None:

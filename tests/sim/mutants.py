@@ -42,15 +42,15 @@ MUTANTS: Final = (
         "progress-at-read",
         3,
         "poller.run.tenure",
-        "            before=match.before, parts=len(match.routes)",
-        "            before=match.record.sequence_number, parts=len(match.routes)",
+        "admit(match.before, len(match.routes)",
+        "admit(match.record.sequence_number, len(match.routes)",
     ),
     Mutant(
         "last-page-dropped",
         4,
         _SHARD,
-        "        for match in sifted.matches:\n",
-        "        for match in sifted.matches if page.next_iterator else ():\n",
+        "        matches = sifted.matches\n",
+        "        matches = sifted.matches if page.next_iterator else ()\n",
     ),
     Mutant(
         "expired-iterator-kept",
@@ -259,8 +259,8 @@ MUTANTS: Final = (
         "partial-failure-ignored",
         34,
         _DELIVERY,
-        "            if isinstance(outcome, Accepted):\n                latencies",
-        "            if isinstance(outcome, Accepted | Refused):\n                latencies",
+        "            if isinstance(outcome, Accepted):\n                accepted",
+        "            if isinstance(outcome, Accepted | Refused):\n                accepted",
     ),
     Mutant(
         "partial-failure-fails-all",
@@ -295,17 +295,19 @@ MUTANTS: Final = (
     Mutant(
         "two-of-an-item-at-once",
         0,
-        "poller.run.entry",
-        "        return self.record.group\n",
-        "        return self.record.sequence_number\n",
+        _DELIVERY,
+        "            lane = record.group\n",
+        "            lane = record.sequence_number\n",
     ),
     Mutant(
         "retried-behind-its-successors",
         34,
         _BATCH,
         "        heapq.heappush(self._resting, (at, self._order, entry))\n",
-        "        self._behind[entry.lane].append(entry)\n"
-        "        heapq.heappush(self._resting, (at, self._order, self._behind[entry.lane].popleft()))\n",
+        "        behind = self._behind[entry.lane] or deque()\n"
+        "        behind.append(entry)\n"
+        "        self._behind[entry.lane] = behind\n"
+        "        heapq.heappush(self._resting, (at, self._order, behind.popleft()))\n",
     ),
     Mutant(
         "letter-dropped-when-refused",
@@ -388,8 +390,8 @@ MUTANTS: Final = (
         "item-spread-over-groups",
         0,
         _MESSAGE,
-        "            group_id=record.group if self._grouped else None,\n",
-        "            group_id=record.event_id if self._grouped else None,\n",
+        "            record.group if self._grouped else None,\n",
+        "            record.event_id if self._grouped else None,\n",
     ),
     Mutant(
         "lapse-while-giving-back-ends-the-worker",

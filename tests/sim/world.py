@@ -240,7 +240,7 @@ def _spoil(shard: MemoryShard) -> None:
 
 
 def _in_words(event: Event) -> str:
-    fields = {name: getattr(event, name) for name in type(event).__dataclass_fields__ if name != "stream"}
+    fields = {name: getattr(event, name) for name in event.fields() if name != "stream"}
     words = [f"{name}={_short(value)}" for name, value in fields.items()]
     return f"{event.name()} {' '.join(words)}"
 

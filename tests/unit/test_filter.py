@@ -649,3 +649,33 @@ def test_what_was_found_is_shown_through_lists_and_within_bounds() -> None:
 
     assert (finding.found, finding.ok) == ('"a", "b"', True)
     assert len(long.found) == 200
+
+
+# --- what every wanted record holds -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("patterns", "needles"),
+    [
+        (['{"eventName": ["MODIFY"], "dynamodb": {"NewImage": {"phase": {"S": ["COMPLETE"]}}}}'], {b'"COMPLETE"'}),
+        (['{"eventName": ["INSERT", "REMOVE"]}'], {b'"INSERT"', b'"REMOVE"'}),
+        (
+            ['{"eventName": ["INSERT"]}', '{"eventID": [{"prefix": "ab"}, {"suffix": "yz"}]}'],
+            {b'"INSERT"', b'"ab', b'yz"'},
+        ),
+        (['{"$or": [{"eventName": ["INSERT"]}, {"eventID": ["abcd"]}]}'], {b'"INSERT"', b'"abcd"'}),
+        (['{"eventName": ["INSERT"]}', '{"eventID": [{"exists": true}]}'], None),
+        (['{"eventName": ["INSERT", {"anything-but": "REMOVE"}]}'], None),
+        (['{"eventID": ["abcd", {"exists": false}]}'], None),
+        (['{"eventID": [{"equals-ignore-case": "abcd"}]}'], None),
+        (['{"eventID": ["a/b"]}'], None),
+        (['{"eventID": ["a\\"b"]}'], None),
+        (['{"eventID": ["na\\u00efve"]}'], None),
+        (['{"eventID": [""]}'], None),
+        (['{"dynamodb": {"NewImage": {"n": {"N": [5]}}}}'], None),
+        (["{}"], None),
+        ([], None),
+    ],
+)
+def test_a_filter_tells_what_every_record_holds_that_it_wants(patterns: list[str], needles: set[bytes] | None) -> None:
+    assert compile_filter(patterns).needles == needles

@@ -10,7 +10,6 @@ import select
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 
 import pytest
 
@@ -153,9 +152,10 @@ def test_auto_is_console_with_colours_on_a_terminal_and_json_elsewhere() -> None
 
 def test_no_field_of_an_event_hides_what_every_line_has() -> None:
     kinds = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)]
+    kinds.remove(Event)
     assert len(kinds) > 40
     for kind in kinds:
-        assert not {field.name for field in fields(kind)} & {"ts", "level", "event"}
+        assert not {*kind.fields()} & {"ts", "level", "event"}
         assert kind.name() != LIBRARY_EVENT
 
 

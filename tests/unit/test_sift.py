@@ -9,6 +9,7 @@ import pytest
 
 from poller.aws.page import decode_page
 from poller.decide.filter import DEFAULT_PATTERN, compile_filter
+from poller.errors import Unavailable
 from poller.model import Page, Record, Sifted
 from poller.run.sift import Sifter
 
@@ -101,6 +102,23 @@ def test_half_of_a_surrogate_pair_in_one_record_does_not_spoil_the_page() -> Non
 
     assert [json.loads(match.record.body) for match in sifted.matches] == [good, odd]
     assert [match.record.fault for match in sifted.matches] == [None, None]
+
+
+def test_a_usual_page_is_not_even_cut_apart() -> None:
+    body = json.dumps([record("1"), record("2", COMPLETE), record("3")], separators=(",", ":")).encode()
+    page = decode_page(b'{"NextShardIterator":"next","Records":' + body + b"}")
+
+    sifted = Sifter([COMPLETED]).sift(Page([b"not asked for"], page.next_iterator, page.size_bytes, page.text), SHARD)
+
+    assert [json.loads(match.record.body) for match in sifted.matches] == [record("2", COMPLETE)]
+    assert sifted.events == {"INSERT": 0, "MODIFY": 3, "REMOVE": 0, "UNKNOWN": 0}
+
+
+def test_an_answer_that_turns_out_to_be_none_is_an_error_of_the_service() -> None:
+    page = decode_page(b'{"NextShardIterator":"next","Records":[{"a":NaN}]}')
+
+    with pytest.raises(Unavailable, match="UnreadableAnswer"):
+        Sifter([COMPLETED]).sift(page, SHARD)
 
 
 # --- who wants what ---------------------------------------------------------------------------------------------------

@@ -1,0 +1,66 @@
+"""How polls of many shards fall in time: evenly while they are idle, and nobody waits for those that catch up."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from itertools import pairwise
+
+from poller.events import PageRead
+from tests.fleet import Fleet
+from tests.memory.shards import Entry
+from tests.rig import Options
+from tests.virtual import VirtualClock, run
+
+IDLE_MAX_S = 1.0  # the rig's
+
+
+def entry(number: int) -> Entry:
+    """A record that nobody wants."""
+    heart = {"Keys": {"id": {"S": "one"}}, "SequenceNumber": str(number), "ApproximateCreationDateTime": 0}
+    return Entry(number, 0, json.dumps({"eventName": "REMOVE", "dynamodb": heart}).encode())
+
+
+def test_polls_of_idle_shards_spread_evenly_though_all_began_at_once() -> None:
+    async def story(clock: VirtualClock) -> None:
+        async with Fleet.on(clock, shards=64) as fleet:
+            fleet.start("w1")
+            await clock.sleep(120)
+            from_s = clock.monotonic()
+            await clock.sleep(60)
+            polls = fleet.said(PageRead, from_s)
+        a_tenth = Counter(int((said.at - from_s) * 10) for said in polls)
+        # 6.4 on average; all 64 in one if they had stayed in step.
+        assert max(a_tenth.values()) <= 20
+        by_shard: defaultdict[str, list[float]] = defaultdict(list)
+        for said in polls:
+            by_shard[said.event.shard].append(said.at)
+        waits = [later - earlier for times in by_shard.values() for earlier, later in pairwise(times)]
+        assert len(by_shard) == 64
+        assert 0.98 * IDLE_MAX_S < sum(waits) / len(waits) < 1.05 * IDLE_MAX_S
+        assert max(waits) < 1.15 * IDLE_MAX_S
+
+    run(story)
+
+
+def test_shards_that_catch_up_starve_no_quiet_one() -> None:
+    """Forty shards with a backlog, and more of them than calls that may be under way, beside one that is quiet."""
+
+    async def story(clock: VirtualClock) -> None:
+        async with Fleet.on(clock, shards=41, options=Options(page_limit=10)) as fleet:
+            tree = fleet.rig.stream.shards
+            quiet = fleet.open_shards()[0]
+            for shard in fleet.open_shards()[1:]:
+                tree[shard].entries.extend(entry(tree.next_sequence_number()) for _ in range(2000))
+            fleet.start("w1")
+            await clock.sleep(5)
+            from_s = clock.monotonic()
+            await clock.sleep(20)
+            polls = fleet.said(PageRead, from_s)
+        behind = {said.event.shard for said in polls if sum(said.event.events.values()) == 10}
+        times = [said.at for said in polls if said.event.shard == quiet]
+        assert len(behind) == 40
+        assert len(times) >= 15
+        assert max(later - earlier for earlier, later in pairwise(times)) < 2 * IDLE_MAX_S
+
+    run(story)
