@@ -17,6 +17,7 @@ import uvloop
 from poller import __version__
 from poller.application import Application, Muster
 from poller.events import DaemonStarting, DaemonStopped, DaemonStopping, Emit, HttpListening
+from poller.filters import compile_filters
 from poller.observe.fanout import Fanout
 from poller.observe.http import HttpServer, standard_pages
 from poller.observe.lag import LagMeter
@@ -29,7 +30,7 @@ from poller.observe.watch import ByStream, Watch
 from poller.part import Part, Tie
 from poller.run.clock import SystemClock
 from poller.settings import Settings, load_all
-from poller.startup import World, compile_filters
+from poller.startup import World
 
 
 def main(configs: Sequence[Path], environ: Mapping[str, str], part: Part | None = None) -> int:

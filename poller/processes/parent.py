@@ -19,6 +19,7 @@ import uvloop
 import poller
 from poller.errors import PollerError
 from poller.events import DaemonStopped, DaemonStopping, HttpListening, ProcessEnded, ProcessStarted
+from poller.filters import compile_filters
 from poller.observe.fanout import Fanout
 from poller.observe.http import HttpServer
 from poller.observe.log import LogSink, capture_libraries
@@ -39,9 +40,12 @@ def main(configs: Sequence[Path], environ: Mapping[str, str], count: int) -> int
 
     Raises ConfigurationError, before anything is started, for settings that cannot work.
     """
-    settings = load_all(environ, configs)[0]  # what concerns the process is the same in all of them
+    settings = load_all(environ, configs)
+    for one in settings:
+        compile_filters(one)  # what is wrong is said before anything is started
     try:
-        return uvloop.run(Parent(settings, command(configs), count).run())
+        # What concerns the process is the same in all of them.
+        return uvloop.run(Parent(settings[0], command(configs), count).run())
     finally:
         give_up_standard_output()
 

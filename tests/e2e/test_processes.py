@@ -234,14 +234,17 @@ def test_a_wrong_queue_is_said_once_and_only_one_worker_is_started(remote: Remot
     assert daemon.events("process_ended") == []
 
 
-def test_a_typing_error_is_said_once_and_nothing_is_started(remote: Remote, tmp_path: Path) -> None:
-    pair = Pair(remote, "Typo", tmp_path, POLLER_TABEL="Typo")
+@pytest.mark.parametrize("wrong", ["POLLER_TABEL", "POLLER_FILTER"])
+def test_a_setting_that_cannot_be_is_said_once_and_nothing_is_started(
+    wrong: str, remote: Remote, tmp_path: Path
+) -> None:
+    pair = Pair(remote, "Typo", tmp_path, **{wrong: '{"eventName": "MODIFY"}'})
     with pair.daemon as daemon:
         code = daemon.process.wait(60)
 
     [line] = text_of(daemon)
     assert code == 2
-    assert "POLLER_TABEL" in line
+    assert wrong in line
     assert daemon.events() == []
 
 
