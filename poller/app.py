@@ -3,94 +3,65 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import os
 import random
 import secrets
 import signal
-import sys
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import BinaryIO, TextIO, cast
 
 import uvloop
 
 from poller import __version__
 from poller.application import Application, Muster
-from poller.events import DaemonStarting, DaemonStopped, DaemonStopping, HttpListening
-from poller.observe.fanout import Fanout, Text
+from poller.events import DaemonStarting, DaemonStopped, DaemonStopping, Emit, HttpListening
+from poller.filters import compile_filters
+from poller.observe.fanout import Fanout
 from poller.observe.http import HttpServer, standard_pages
 from poller.observe.lag import LagMeter
 from poller.observe.log import LogSink, capture_libraries
 from poller.observe.metrics import Metrics
-from poller.observe.outlet import Outlet, TextOutlet
+from poller.observe.outlet import give_up_standard_output, last_resort, standard_output
 from poller.observe.overview import Overview
 from poller.observe.status import Report
 from poller.observe.watch import ByStream, Watch
+from poller.part import Part, Tie
 from poller.run.clock import SystemClock
 from poller.settings import Settings, load_all
-from poller.startup import World, compile_filters
+from poller.startup import World
 
 
-def main(configs: Sequence[Path], environ: Mapping[str, str]) -> int:
+def main(configs: Sequence[Path], environ: Mapping[str, str], part: Part | None = None) -> int:
     """Runs the daemon until a signal ends it; its exit code. Each file is an application; of none, the environment is.
 
+    `part`: which of several processes this one is, None: it is on its own.
     Raises ConfigurationError, before anything is written to AWS, for settings that cannot work.
     """
     settings = load_all(environ, configs)
     try:
-        return uvloop.run(Daemon(settings).run())
+        return uvloop.run(Daemon(settings, part).run())
     finally:
-        _give_up_output()
-
-
-def _output() -> BinaryIO:
-    """Where the log goes; nowhere for a process that was started with its output closed."""
-    if sys.stdout is None:
-        return open(os.devnull, "wb")
-    descriptor = _descriptor(sys.stdout)
-    return sys.stdout.buffer if descriptor is None else cast("BinaryIO", Outlet(descriptor))
-
-
-def _last_resort() -> Text:
-    """Where it is said that the log fails."""
-    if sys.stderr is None:
-        return io.StringIO()
-    descriptor = _descriptor(sys.stderr)
-    return sys.stderr if descriptor is None else TextOutlet(descriptor)
-
-
-def _descriptor(stream: TextIO) -> int | None:
-    """None for what somebody has put in its place."""
-    try:
-        return stream.fileno()
-    except io.UnsupportedOperation:
-        return None
-
-
-def _give_up_output() -> None:
-    """What nobody reads any more is still in the buffer: Python's own end would fail on it, with exit code 120."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (OSError, ValueError):
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), 1)
+        give_up_standard_output()
 
 
 class Daemon:
     """One process: what its applications stand on, and what the world sees of them."""
 
-    def __init__(self, settings: Sequence[Settings]) -> None:
+    def __init__(self, settings: Sequence[Settings], part: Part | None = None) -> None:
         """`settings`: of each application. What is the process's own is the same in all of them."""
         self._settings = settings
+        self._part = part
+        self._tie = Tie(part.tied_to_fd) if part else None
         self._process = settings[0]
         # Whoever is alive is told by this name in the lease rows, so that two processes must never bear the same one,
         # though a user may give all copies of a container the same settings.
         self._worker_id = f"{self._process.lease.worker_id}:{secrets.token_hex(4)}"
         self._clock = SystemClock()
-        self._log = LogSink(self._process.log.level, self._process.log.format, _output())
+        log, number = self._process.log, part.number if part else None
+        output = standard_output(shared=part is not None)
+        self._log = LogSink(log.level, log.format, output, process=number)
         self._metrics = Metrics(per_shard=self._process.metrics.per_shard)
         watches: dict[str, Watch] = {}
         reports: dict[str, Report] = {}
@@ -102,10 +73,14 @@ class Daemon:
         self._report = Overview(reports, self._clock) if len(reports) > 1 else next(iter(reports.values()))
         self._metrics.register_ready(self._report.ready)
         self._muster = Muster(watches)
-        self._emit = Fanout([self._log, self._metrics, ByStream(watches), self._muster], _last_resort())
+        sinks: list[Emit] = [self._log, self._metrics, ByStream(watches), self._muster]
+        if self._tie is not None:
+            sinks.append(self._tie)
+        self._emit = Fanout(sinks, last_resort())
         self._world = World(self._clock, self._emit, random.Random())
         self._stop = asyncio.Event()
         self._stop_asked_at = 0.0
+        self._signals = 0
 
     async def run(self) -> int:
         """From the first line of the log to the last; the exit code.
@@ -123,6 +98,8 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
+        if self._tie is not None:
+            self._tie.listen(self._leave)
         for one in self._settings:
             self._metrics.register_stream(one.stream.table_name)
             for route in one.routes:
@@ -142,16 +119,25 @@ class Daemon:
         if not http.enabled:
             return
         server = HttpServer(standard_pages(self._metrics.render, self._report))
-        url = await server.start(http.host, http.port)
         stack.push_async_callback(server.stop)
-        self._emit(HttpListening(url=url))
+        if self._part is None:
+            self._emit(HttpListening(url=await server.start(http.host, http.port)))
+        elif self._part.serve_on_fd is not None:
+            await server.start_on(socket.socket(fileno=self._part.serve_on_fd))
 
     def _signalled(self, number: signal.Signals) -> None:
         """The first signal: leave in order. The second: at once, with nothing lost but the order."""
-        if self._stop.is_set():
+        self._signals += 1
+        if self._signals > 1:
             os._exit(1)
+        self._leave(signal.Signals(number).name)
+
+    def _leave(self, reason: str) -> None:
+        """Asked for the first time: leave in order. A signal and the parent's word may say the same thing."""
+        if self._stop.is_set():
+            return
         self._stop_asked_at = self._clock.monotonic()
-        self._emit(DaemonStopping(reason=signal.Signals(number).name))
+        self._emit(DaemonStopping(reason=reason))
         self._stop.set()
 
     def _log_end(self, clean: bool) -> None:

@@ -130,6 +130,27 @@ class DaemonStopped(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStarted(Event):
+    """With `--processes`: the worker with the number `child` was started."""
+
+    child: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessEnded(Event):
+    """With `--processes`: a worker ended by itself, or not in order; the others are told to leave.
+
+    `by`: its exit code, or the signal that killed it.
+    """
+
+    level: ClassVar[Level | None] = "error"
+    child: int
+    pid: int
+    by: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LoopLagged(Event):
     """How late the event loop woke a timer."""
 

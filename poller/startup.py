@@ -17,7 +17,7 @@ from poller.aws.session import Aws, AwsConfig
 from poller.aws.sqs import BotoQueue, WrongQueue, check_account, find_queue
 from poller.aws.streams import BotoStreamSource, BotoTables
 from poller.aws.survey import table_facts
-from poller.decide.filter import DEFAULT_PATTERN, Filter, PatternError, compile_filter
+from poller.decide.filter import Filter
 from poller.decide.retry import Backoff
 from poller.decide.succession import foreign
 from poller.decide.trouble import Trouble
@@ -64,17 +64,6 @@ class Found:
     lease_table: BotoLeaseTable
     routes: tuple[FoundRoute, ...]
     made_lease_table: bool
-
-
-def compile_filters(settings: Settings) -> tuple[Filter, ...]:
-    """Every route's filter. ConfigurationError names the setting and the path to the fault in the pattern."""
-    filters = []
-    for index, route in enumerate(settings.routes):
-        try:
-            filters.append(compile_filter([DEFAULT_PATTERN] if route.filter is None else route.filter, route.changed))
-        except PatternError as error:
-            raise settings.fault(f"route.{index}.filter", str(error)) from error
-    return tuple(filters)
 
 
 def open_aws(settings: Settings, world: World) -> Awaitable[Aws]:

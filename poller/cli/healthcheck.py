@@ -126,5 +126,5 @@ def _reasons(body: bytes) -> list[str]:
 
 
 def _part(reason: Mapping[str, Any]) -> str:
-    """A daemon with several streams says of which one it is."""
-    return f"stream {reason['stream']}: {reason['part']}" if "stream" in reason else str(reason["part"])
+    """A daemon of several processes, or with several streams, says of which one it is."""
+    return ": ".join([*(f"{name} {reason[name]}" for name in ("process", "stream") if name in reason), reason["part"]])

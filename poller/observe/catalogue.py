@@ -18,8 +18,9 @@ _HEAD: Final = """\
 # What is logged
 
 One event is one line. Names never change; a line may get more fields. Every line has `ts` (UTC, to the millisecond),
-`level` and `event`, and then the fields of its event, in this order. Those whose name ends in `_s` are seconds. No line
-at any level holds an item's content or its key: sequence numbers, event ids and error codes are positions, not content.
+`level` and `event`, and then the fields of its event, in this order; with `poller run --processes N`, between them,
+`process`: 1 to N, 0 for the parent. Fields whose name ends in `_s` are seconds. No line at any level holds an item's
+content or its key: sequence numbers, event ids and error codes are positions, not content.
 
 A fault that lasts is one line when it begins, one now and then while it lasts, and one when it is over.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import select
 import time
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
@@ -20,6 +21,7 @@ import structlog
 from poller.events import Event, Level, LogLinesLost
 
 Format = Literal["auto", "json", "console"]
+Render = Callable[[object, str, MutableMapping[str, Any]], bytes]
 
 # The one line that is not from `poller.events`: something that a library had to say.
 LIBRARY_EVENT: Final = "library_logged"
@@ -47,13 +49,26 @@ class LogSink:
     `now`: seconds since the epoch. OSError, ValueError: the stream is gone; that is for `Fanout` to report.
     """
 
-    def __init__(self, level: Level, form: Format, stream: BinaryIO, *, now: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        level: Level,
+        form: Format,
+        stream: BinaryIO,
+        *,
+        process: int | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`process`: which of several that write to the same place; each line says so, and is written in one piece."""
         self.level: Final = _NUMBERS[level]
         terminal = stream.isatty()
         console = form == "console" or (form == "auto" and terminal)
+        render: Render = _ConsoleLine(colours=terminal) if console else _json_line
+        said_by: dict[str, object] = {}
+        if process is not None:
+            render, said_by = _InOnePiece(render), {"process": process}
         logger = structlog.wrap_logger(
             structlog.BytesLoggerFactory(stream)(),
-            processors=[_Stamp(now), _ConsoleLine(colours=terminal) if console else _json_line],
+            processors=[_Stamp(now, said_by), render],
             wrapper_class=structlog.make_filtering_bound_logger(self.level),
         ).bind()
         self._methods: Final[dict[str, Callable[..., Any]]] = {name: getattr(logger, name) for name in _NUMBERS}
@@ -95,14 +110,15 @@ def _brief(value: object) -> object:
 
 
 class _Stamp:
-    """Puts time, level and event before the fields."""
+    """Puts time, level, event, and who says it where there are several, before the fields."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], said_by: Mapping[str, object]) -> None:
         self._now = now
+        self._said_by = said_by
 
     def __call__(self, _logger: object, method: str, said: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         at = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds")
-        return {"ts": at.replace("+00:00", "Z"), "level": method, "event": said.pop("event"), **said}
+        return {"ts": at.replace("+00:00", "Z"), "level": method, "event": said.pop("event"), **self._said_by, **said}
 
 
 def _json_line(_logger: object, _method: str, said: MutableMapping[str, Any]) -> bytes:
@@ -124,9 +140,29 @@ class _ConsoleLine:
         return " ".join([at[11:-1], level, event, *values]).encode("utf-8")
 
 
+class _InOnePiece:
+    """Cuts the longest values until a pipe takes the line whole, so that no other process's gets into it."""
+
+    def __init__(self, render: Render) -> None:
+        self._render = render
+
+    def __call__(self, logger: object, method: str, said: MutableMapping[str, Any]) -> bytes:
+        line = self._render(logger, method, dict(said))
+        while len(line) >= select.PIPE_BUF:  # its end is not in it yet
+            longest = max(said, key=lambda name: len(_text(said[name])))
+            text = _text(said[longest])
+            said[longest] = f"{text[: len(text) // 2]}..."
+            line = self._render(logger, method, dict(said))
+        return line
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else _encode(value)
+
+
 def _plain(value: object) -> str:
     """The value on one line; in quotes and escaped when it holds anything but printable text without blanks."""
-    text = value if isinstance(value, str) else _encode(value)
+    text = _text(value)
     if text and text.isprintable() and not any(mark in text for mark in (" ", '"', "=")):
         return text
     if text.isprintable():

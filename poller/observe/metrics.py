@@ -16,8 +16,6 @@ from poller.observe.record_metrics import RecordMetrics
 from poller.observe.series import Handlers
 from poller.observe.shard_metrics import ShardMetrics
 
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
 # Events that only the log tells. Every other one is counted by some group; a test holds this list and them together.
 LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
     {
@@ -30,6 +28,8 @@ LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
         events.SettingsDoubtful,
         events.DaemonStopping,
         events.DaemonStopped,
+        events.ProcessStarted,  # `poller_process_up` is made from the processes' answers
+        events.ProcessEnded,
         events.TaskFailed,
         events.LogLinesLost,
         events.StreamReplaced,
@@ -112,5 +112,5 @@ class Metrics:
         Ready(self.registry, ready)
 
     def render(self) -> bytes:
-        """Everything, in the text format whose type is `CONTENT_TYPE`."""
+        """Everything, in the text format whose type is `exposition.CONTENT_TYPE`."""
         return generate_latest(self.registry)

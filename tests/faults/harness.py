@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 
 from poller.assemble import assemble
 from poller.events import Buffered, Event, LeaseLost, LeaseOperation, Resent
+from poller.filters import compile_filters
 from poller.model import SHARD_END
 from poller.run.clock import SystemClock
 from poller.run.worker import Worker
 from poller.settings import Settings, load
-from poller.startup import Startup, compile_filters
+from poller.startup import Startup
 from poller.startup import World as Surroundings
 from tests.standin import Fault, Queue, Shard, Stored, Stream, World
 

@@ -19,10 +19,11 @@ from poller.application import Application, Muster
 from poller.assemble import assemble
 from poller.errors import ConfigurationError
 from poller.events import DaemonReady, Event, LeaseTaken, ShardStopped, StartupFailed, StartupWaiting, TaskFailed
+from poller.filters import compile_filters
 from poller.run.clock import SystemClock
 from poller.run.worker import Worker
 from poller.settings import Settings, load_all
-from poller.startup import Found, Startup, compile_filters
+from poller.startup import Found, Startup
 from poller.startup import World as Surroundings
 from tests.faults.harness import PATIENCE_S
 from tests.standin import Fault, Shard, World

@@ -92,6 +92,12 @@ def test_of_several_streams_it_says_which_one_is_not(daemon: Daemon) -> None:
     )
 
 
+def test_of_several_processes_it_says_which_one_is_not(daemon: Daemon) -> None:
+    daemon.ready, daemon.reason = False, {"process": 2, "stream": "Orders", **REASON}
+    result = check("--url", daemon.url)
+    assert result.stdout.splitlines()[1].startswith("  process 2: stream Orders: queue of route default (since ")
+
+
 def test_with_live_only_the_loop_has_to_turn(daemon: Daemon) -> None:
     daemon.ready = False
     result = check("--url", daemon.url, "--live")
