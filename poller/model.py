@@ -216,7 +216,7 @@ class Position:
 class Text(NamedTuple):
     """The part of an answer's body in which its records stand: one after another, with a comma between each two."""
 
-    body: bytes
+    body: bytes | bytearray
     begin: int
     end: int
 

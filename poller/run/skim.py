@@ -70,7 +70,7 @@ class Skimmer:
                     yield Part(passed, likely)
                     likely = []
                 passed = _read(self._places, view[begin : first - 1])
-            likely.append(body[first:last])
+            likely.append(bytes(view[first:last]))
             begin = last + 1
         yield Part(passed, likely)
         if begin < end:
