@@ -6,7 +6,7 @@ import platform
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -50,6 +50,8 @@ class ProcessMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         registry.register(_BuildInfo())
+        # Memory, CPU time, file descriptors, start: read from /proc at each scrape; where there is none, left out.
+        ProcessCollector(namespace="poller", registry=registry)
         on = ("service", "operation")
         self._calls = Counter(
             registry, "api_requests_total", "Requests to AWS by code: OK or the error's.", *on, "code"
