@@ -15,18 +15,22 @@ from poller.observe.metrics import Metrics
 _HEAD: Final = """\
 # Metrics
 
-What `/metrics` shows, in Prometheus's text format. Base units; what happened is a counter (`..._total`), what is the case a
-gauge. Times are seconds since the epoch, for Prometheus to subtract from `time()`. No label holds an item's content or key.
+What `/metrics` shows, in Prometheus's text format. Base units; what happened is a counter (`..._total`), what is the
+case a gauge. Times are seconds since the epoch, for Prometheus to subtract from `time()`. No label holds an item's
+content or key.
 
-- `stream` is the table's name, `route` the route's, `shard` a shard's id, `event` `INSERT`, `MODIFY` or `REMOVE`; `service` and
-  `operation` are AWS's names, `code` is `OK` or an error's code.
-- What can be counted is there from the start, at 0, so that `increase()` misses nothing; only codes of errors are not known before.
-- The series of a shard begin when this worker reads it and end when it does not any more. Of two workers only one tells of a shard.
-- With `metrics.per_shard = false` the series of shards have no label `shard`, and stand for the worst shard of the stream.
+- `stream` is the table's name, `route` the route's, `shard` a shard's id, `event` `INSERT`, `MODIFY` or `REMOVE`;
+  `service` and `operation` are AWS's names, `code` is `OK` or an error's code.
+- What can be counted is there from the start, at 0, so that `increase()` misses nothing; only codes of errors, and what
+  is called at AWS, are not known before.
+- The series of a shard begin when this worker reads it and end when it does not any more. Of two workers only one tells
+  of a shard.
+- With `metrics.per_shard = false` the series of shards have no label `shard`, and stand for the stream's worst shard.
 - `poller_process_...` is read from `/proc`, and not there without one.
 
-What may wake somebody: [config/prometheus/alerts.yml](../config/prometheus/alerts.yml), with the [runbook](runbook.md). A dashboard:
-`config/grafana/`. The same in CloudWatch: [decisions/0015-cloudwatch-alarms.md](decisions/0015-cloudwatch-alarms.md).
+What may wake somebody: [config/prometheus/alerts.yml](../config/prometheus/alerts.yml), with the
+[runbook](runbook.md). A dashboard: `config/grafana/`. The same in CloudWatch:
+[decisions/0015-cloudwatch-alarms.md](decisions/0015-cloudwatch-alarms.md).
 
 This page is generated (`python -m poller.observe.reference > docs/metrics.md`) and held up to date by a test.
 
