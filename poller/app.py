@@ -18,6 +18,7 @@ from poller import __version__
 from poller.application import Application, Muster
 from poller.events import DaemonStarting, DaemonStopped, DaemonStopping, Emit, HttpListening
 from poller.filters import compile_filters
+from poller.observe.embedded import EmbeddedMetrics, EmbeddedWriter
 from poller.observe.fanout import Fanout
 from poller.observe.http import HttpServer, standard_pages
 from poller.observe.lag import LagMeter
@@ -109,6 +110,8 @@ class Daemon:
             await self._serve(stack)
             lag = asyncio.create_task(LagMeter(emit, self._clock.monotonic, self._clock.sleep).run())
             stack.callback(lag.cancel)
+            if self._process.log.embedded_metrics:
+                self._embed(stack)
             clean = await _side_by_side(applications)
         self._log_end(clean)
         return 0
@@ -124,6 +127,15 @@ class Daemon:
             self._emit(HttpListening(url=await server.start(http.host, http.port)))
         elif self._part.serve_on_fd is not None:
             await server.start_on(socket.socket(fileno=self._part.serve_on_fd))
+
+    def _embed(self, stack: AsyncExitStack) -> None:
+        """Metrics in the log, once a minute and at the end."""
+        routes = {one.stream.table_name: [route.name for route in one.routes] for one in self._settings}
+        metrics = EmbeddedMetrics(self._metrics.registry, routes, self._clock.wall)
+        writer = EmbeddedWriter(metrics, self._log.embed, self._clock.monotonic, self._clock.sleep)
+        task = asyncio.create_task(writer.run())
+        stack.callback(writer.tell)
+        stack.callback(task.cancel)
 
     def _signalled(self, number: signal.Signals) -> None:
         """The first signal: leave in order. The second: at once, with nothing lost but the order."""

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 from poller import events
 from poller.events import Event
-from poller.observe.log import LIBRARY_EVENT
+from poller.observe.log import EMBEDDED_EVENT, LIBRARY_EVENT
 
 _HEAD: Final = """\
 # What is logged
@@ -56,6 +56,14 @@ LIBRARY: Final = Entry(
     " which shows requests and answers.",
 )
 
+EMBEDDED: Final = Entry(
+    EMBEDDED_EVENT,
+    "info",
+    ("_aws", "Stream", "Route"),
+    "Metrics for CloudWatch in its embedded metric format, once a minute if `log.embedded_metrics` is set, at any"
+    " `POLLER_LOG_LEVEL`; their names and values follow. `Route` only in those of a route.",
+)
+
 
 def entries() -> list[Entry]:
     """Every event of `poller.events`, in the order in which they stand there."""
@@ -66,7 +74,7 @@ def entries() -> list[Entry]:
 def markdown() -> str:
     """The whole page."""
     known = entries()
-    logged = [entry for entry in [*known, LIBRARY] if entry.level is not None]
+    logged = [entry for entry in [*known, LIBRARY, EMBEDDED] if entry.level is not None]
     by_level = [f"## {level}\n\n{_table(entry for entry in logged if entry.level == level)}" for level in _ORDER]
     return "\n".join([_HEAD, *by_level, _COUNTED + _table(entry for entry in known if entry.level is None)])
 

@@ -23,8 +23,10 @@ from poller.events import Event, Level, LogLinesLost
 Format = Literal["auto", "json", "console"]
 Render = Callable[[object, str, MutableMapping[str, Any]], bytes]
 
-# The one line that is not from `poller.events`: something that a library had to say.
+# A line that is not from `poller.events`: something that a library had to say.
 LIBRARY_EVENT: Final = "library_logged"
+# And the lines that are for CloudWatch, if they are asked for.
+EMBEDDED_EVENT: Final = "metrics_embedded"
 
 _NUMBERS: Final[dict[str, int]] = {
     "debug": logging.DEBUG,
@@ -75,6 +77,8 @@ class LogSink:
         # What to call for each class of events, and its fields; nothing to call: it is not logged at this level.
         self._plans: Final[dict[type[Event], tuple[Callable[..., Any] | None, str, tuple[str, ...]]]] = {}
         self._lost = 0
+        self._now = now
+        self._line = structlog.BytesLoggerFactory(stream)().msg
 
     def __call__(self, event: Event) -> None:
         kind = type(event)
@@ -85,6 +89,15 @@ class LogSink:
     def library(self, level: Level, **said: object) -> None:
         """A line of a library's."""
         self._write(self._methods[level], LIBRARY_EVENT, said)
+
+    def embed(self, document: Mapping[str, object]) -> None:
+        """A line of metrics for CloudWatch: JSON, whatever level and format the others have. One that fails is lost."""
+        try:
+            self._line(_json_line(None, "info", _Stamp(self._now)(None, "info", {"event": EMBEDDED_EVENT, **document})))
+        except OSError:
+            self._lost += 1
+        except ValueError:
+            return  # the stream is closed; `Fanout` says so when it meets it
 
     def _write(self, method: Callable[..., Any], name: str, said: Mapping[str, object]) -> None:
         """A line, and before it how many have not got through since the last one that has."""

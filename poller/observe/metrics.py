@@ -70,7 +70,10 @@ class Group(Protocol):
 
 
 class Metrics:
-    """A sink of events. `per_shard` false leaves the series of single shards out. `wall`: seconds since the epoch."""
+    """A sink of events. `wall`: seconds since the epoch.
+
+    Without `per_shard` there are no series of single shards; those of each stream's worst one stand for them.
+    """
 
     def __init__(self, *, per_shard: bool = True, wall: Callable[[], float] = time.time) -> None:
         self.registry: Final = CollectorRegistry()
@@ -78,9 +81,8 @@ class Metrics:
             RecordMetrics(self.registry),
             FleetMetrics(self.registry),
             ProcessMetrics(self.registry),
+            ShardMetrics(self.registry, wall, per_shard=per_shard),
         ]
-        if per_shard:
-            groups.append(ShardMetrics(self.registry, wall))
         self._groups: Final = tuple(groups)
         handlers: dict[type[Event], tuple[Callable[[Any], None], ...]] = {}
         for group in groups:

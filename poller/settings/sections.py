@@ -171,6 +171,7 @@ class LogSettings(Section):
 
     level: LogLevel = "info"
     format: Literal["auto", "json", "console"] = "auto"
+    embedded_metrics: bool = False
 
 
 class MetricsSettings(Section):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -112,6 +114,7 @@ FAMILIES = {
     "poller_shard_retrying_since_timestamp_seconds": ("gauge", {"stream", "shard", "route"}),
     "poller_shard_checkpoint_timestamp_seconds": ("gauge", {"stream", "shard"}),
     "poller_shard_last_poll_timestamp_seconds": ("gauge", {"stream", "shard"}),
+    "poller_shard_last_record_timestamp_seconds": ("gauge", {"stream", "shard"}),
     "poller_shards": ("gauge", {"stream", "state"}),
     "poller_leases_held": ("gauge", {"stream"}),
     "poller_workers": ("gauge", {"stream"}),
@@ -127,6 +130,15 @@ FAMILIES = {
     "poller_event_loop_lag_seconds": ("histogram", set[str]()),
     "poller_build_info": ("gauge", {"version", "python"}),
 }
+if Path("/proc/self/stat").exists():
+    FAMILIES |= {
+        "poller_process_cpu_seconds_total": ("counter", set()),
+        "poller_process_max_fds": ("gauge", set()),
+        "poller_process_open_fds": ("gauge", set()),
+        "poller_process_resident_memory_bytes": ("gauge", set()),
+        "poller_process_start_time_seconds": ("gauge", set()),
+        "poller_process_virtual_memory_bytes": ("gauge", set()),
+    }
 
 
 def fresh(*, per_shard: bool = True) -> Metrics:
@@ -355,7 +367,46 @@ def test_the_end_of_one_shard_leaves_the_others_alone() -> None:
     assert len(shard_series(fed(STARTED, other, LOST))) == len(shard_series(fed(other))) > 0
 
 
+# --- the worst shard instead of each ----------------------------------------------------------------------------------
+
+OTHER = "shardId-2"
+OTHER_STARTED = ShardStarted(stream=STREAM, shard=OTHER, position="LATEST")
+
+
 def test_series_of_single_shards_can_be_left_out() -> None:
     metrics = fed(*ALL, per_shard=False)
     assert shard_series(metrics) == []
     assert value(metrics, "records_read_total", stream=STREAM, event="MODIFY") == 2
+
+
+def test_without_them_the_worst_shard_stands_for_all_under_the_same_names() -> None:
+    metrics = fed(STARTED, OTHER_STARTED, PAGE, RETRYING, BEHIND, per_shard=False)
+    metrics(replace(PAGE, shard=OTHER, polled_at_s=BEGAN + 5, behind_s=3.0))
+    metrics(replace(BEHIND, shard=OTHER, behind_s=4.0, oldest_created_s=BEGAN - 4))
+    assert value(metrics, "shard_behind_seconds", stream=STREAM) == 9.0
+    assert value(metrics, "shard_data_loss_timestamp_seconds", stream=STREAM) == BEGAN - 9 + 24 * 3600
+    assert value(metrics, "shard_last_poll_timestamp_seconds", stream=STREAM) == BEGAN + 1
+    assert value(metrics, "shard_retrying_since_timestamp_seconds", stream=STREAM, route=ROUTE) == BEGAN + 3
+    metrics(replace(RETRYING, since_s=None))
+    assert value(metrics, "shard_retrying_since_timestamp_seconds", stream=STREAM, route=ROUTE) == 0
+
+
+def test_the_worst_checkpoint_is_the_oldest_of_a_shard_with_records_since_not_of_a_quiet_one() -> None:
+    metrics = fed(STARTED, OTHER_STARTED, per_shard=False)
+    metrics(replace(CHECKPOINT, shard=OTHER, at_s=BEGAN + 50))
+    assert value(metrics, "shard_checkpoint_timestamp_seconds", stream=STREAM) == BEGAN + 50
+    metrics(replace(PAGE, shard=OTHER, polled_at_s=BEGAN + 60))
+    assert value(metrics, "shard_checkpoint_timestamp_seconds", stream=STREAM) == BEGAN + 50
+    assert value(metrics, "shard_last_record_timestamp_seconds", stream=STREAM) == BEGAN + 60
+    metrics(replace(PAGE, polled_at_s=BEGAN + 55))
+    assert value(metrics, "shard_checkpoint_timestamp_seconds", stream=STREAM) == BEGAN
+    assert value(metrics, "shard_last_record_timestamp_seconds", stream=STREAM) == BEGAN + 55
+
+
+def test_an_empty_page_is_no_record() -> None:
+    metrics = fed(STARTED, replace(PAGE, events={"MODIFY": 0, "REMOVE": 0}))
+    assert value(metrics, "shard_last_record_timestamp_seconds", **ON_SHARD) is None
+
+
+def test_without_any_shard_there_is_no_worst_one() -> None:
+    assert b"\npoller_shard_" not in fed(STARTED, PAGE, LOST, per_shard=False).render()

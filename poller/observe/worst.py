@@ -1,0 +1,80 @@
+"""The series of single shards without the shards: of each stream the one that is worst off.
+
+For tables with thousands of shards. The names stay, only the label `shard` goes, so that every alert rule still rings.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final
+
+from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
+
+from poller.observe.series import Gauge, Labels
+
+Fold = Callable[[Iterable[float]], float]
+
+
+def oldest_since(times: Iterable[float]) -> float:
+    """The earliest time that is one; 0 stands for none."""
+    return min((time for time in times if time), default=0.0)
+
+
+class Worst(Collector):
+    """A gauge of shards (its second label) folded over them."""
+
+    def __init__(self, gauge: Gauge, fold: Fold) -> None:
+        self._gauge: Final = gauge
+        self._fold: Final = fold
+
+    def describe(self) -> Iterator[Metric]:
+        yield self._gauge.family(without="shard")
+
+    def collect(self) -> Iterator[Metric]:
+        groups: defaultdict[Labels, list[float]] = defaultdict(list)
+        for (stream, _, *rest), value in self._gauge.values.items():
+            groups[stream, *rest].append(value)
+        family = self._gauge.family(without="shard")
+        for labels, values in groups.items():
+            family.add_metric(labels, self._fold(values))
+        yield family
+
+
+class WorstCheckpoint(Collector):
+    """When the last records came and when the checkpoint was written, both of the same shard.
+
+    Of those with records that came after their checkpoint, the one with the oldest; a quiet shard's may be of any age.
+    Without such a shard, the one that was written last.
+    """
+
+    def __init__(self, records: Gauge, checkpoint: Gauge) -> None:
+        self._records: Final = records
+        self._checkpoint: Final = checkpoint
+
+    def describe(self) -> Iterator[Metric]:
+        yield self._records.family(without="shard")
+        yield self._checkpoint.family(without="shard")
+
+    def collect(self) -> Iterator[Metric]:
+        records, checkpoint = self._records.family(without="shard"), self._checkpoint.family(without="shard")
+        streams: defaultdict[str, list[Labels]] = defaultdict(list)
+        for shard in self._checkpoint.values:
+            streams[shard[0]].append(shard)
+        for stream, shards in streams.items():
+            shard = self._worst(shards)
+            checkpoint.add_metric((stream,), self._checkpoint.values[shard])
+            if shard in self._records.values:
+                records.add_metric((stream,), self._records.values[shard])
+        yield records
+        yield checkpoint
+
+    def _worst(self, shards: Iterable[Labels]) -> Labels:
+        written, came = self._checkpoint.values, self._records.values
+
+        def badness(shard: Labels) -> tuple[bool, float]:
+            open_ = came.get(shard, 0.0) > written[shard]
+            return open_, -written[shard] if open_ else written[shard]
+
+        return max(shards, key=badness)
