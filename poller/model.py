@@ -5,7 +5,7 @@ Plain frozen data, no behaviour that needs a clock, a socket or a random number;
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
@@ -292,6 +292,21 @@ class Message:
     group_id: str | None = None
     deduplication_id: str | None = None
     attributes: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReceivedMessage:
+    """A message as its queue hands it out. `receipt` is what it is hidden and deleted by; `sent_s` since the epoch.
+
+    `attributes` are those that hold text; `group_id` None but in a FIFO queue, or where a standard one was given it.
+    """
+
+    message_id: str
+    receipt: str
+    body: str
+    attributes: Mapping[str, str]
+    sent_s: float
+    group_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ COMMANDS: Final = {
     "check": "poller.cli.check",
     "init": "poller.cli.init",
     "leases": "poller.cli.leases",
+    "dead-letters": "poller.cli.dead_letters",
+    "redrive": "poller.cli.redrive",
     "config": "poller.cli.config",
     "filter": "poller.cli.filter",
     "healthcheck": "poller.cli.healthcheck",

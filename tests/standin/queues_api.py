@@ -1,4 +1,4 @@
-"""SQS on the wire, in its JSON protocol: queues, sending with all the limits, receiving, deleting.
+"""SQS on the wire, in its JSON protocol: queues, sending with all the limits, receiving, hiding, deleting.
 
 Limits and error codes are the service's (API reference, 2012-11-05); text attributes only, and no long polls.
 """
@@ -267,6 +267,20 @@ def delete_message_batch(world: World, params: Params, access_key: str) -> Answe
     return json_answer({"Successful": [{"Id": entry["Id"]} for entry in entries]})
 
 
+def change_message_visibility_batch(world: World, params: Params, access_key: str) -> Answer:
+    queue = _queue(world, params)
+    entries = params.get("Entries") or []
+    _check_ids(entries)
+    successful, failed = [], []
+    for entry in entries:
+        if queue.hide(entry["ReceiptHandle"].split("#")[0], float(entry["VisibilityTimeout"])):
+            successful.append({"Id": entry["Id"]})
+        else:
+            code = "MessageNotInflight"
+            failed.append({"Id": entry["Id"], "Code": code, "Message": "not in flight", "SenderFault": True})
+    return json_answer({"Successful": successful, "Failed": failed})
+
+
 def _subject(world: World, params: Params) -> Subject:
     return Subject(queue=_name(params))
 
@@ -282,5 +296,6 @@ OPERATIONS: Final = {
     "SendMessageBatch": Operation(_subject, send_message_batch),
     "ReceiveMessage": Operation(_subject, receive_message),
     "DeleteMessage": Operation(_subject, delete_message),
+    "ChangeMessageVisibilityBatch": Operation(_subject, change_message_visibility_batch),
     "DeleteMessageBatch": Operation(_subject, delete_message_batch),
 }
