@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "leases": "poller.cli.leases",
     "dead-letters": "poller.cli.dead_letters",
     "redrive": "poller.cli.redrive",
+    "iam-policy": "poller.cli.iam_policy",
     "config": "poller.cli.config",
     "filter": "poller.cli.filter",
     "healthcheck": "poller.cli.healthcheck",

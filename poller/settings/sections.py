@@ -50,6 +50,11 @@ _PARTITIONS: Final = {
 }
 
 
+def partition_of(region: str) -> str:
+    """The part of AWS that a region is in, as ARNs name it."""
+    return next((name for prefix, name in _PARTITIONS.items() if region.startswith(prefix)), "aws")
+
+
 def refused(problem: str, setting: str = "") -> PydanticCustomError:
     """A fault between settings. `setting` is whose fault it is: a dotted path below the model that finds it."""
     return PydanticCustomError("refused", "{problem}", {"problem": problem, "setting": setting})
@@ -95,7 +100,7 @@ class StreamSettings(Section):
         region, written = self.arn_region, (self.arn or "").split(":")[1]
         if region is None:
             return None
-        partition = next((name for prefix, name in _PARTITIONS.items() if region.startswith(prefix)), "aws")
+        partition = partition_of(region)
         if written == partition:
             return None
         mend = f"write arn:{partition}:..., or give the table's name as stream.table (POLLER_TABLE)"
@@ -106,6 +111,11 @@ class StreamSettings(Section):
         """The table's name, as given or as the ARN has it."""
         match = _STREAM_ARN.fullmatch(self.arn or "")
         return match["table"] if match else self.table or ""
+
+    @property
+    def arn_account(self) -> str | None:
+        """The account that the stream's ARN names, None without an ARN."""
+        return self.arn.split(":")[4] if self.arn else None
 
     @property
     def arn_region(self) -> str | None:

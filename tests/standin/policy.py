@@ -40,11 +40,12 @@ class Need:
 
 
 class Policies:
-    """`denied` has what was asked for and not allowed, in order."""
+    """`denied` has what was asked for and not allowed, `used` what was allowed by a policy, both in order."""
 
     def __init__(self) -> None:
         self._policies: dict[str, Policy] = {}
         self.denied: list[Need] = []
+        self.used: dict[Need, None] = {}
 
     def set(self, access_key: str, policy: Policy) -> None:
         """From now on whoever comes with that access key may do this and nothing else."""
@@ -59,6 +60,7 @@ class Policies:
             if not allows(policy, need):
                 self.denied.append(need)
                 raise _denial(service, need, key)
+            self.used[need] = None
 
 
 def needs(world: World, service: str, operation: str, subject: Subject, params: Params) -> list[Need]:

@@ -98,6 +98,11 @@ def get_queue_attributes(world: World, params: Params, access_key: str) -> Answe
     return json_answer({"Attributes": attributes} if attributes else {})
 
 
+def set_queue_attributes(world: World, params: Params, access_key: str) -> Answer:
+    _queue(world, params).attributes.update(params["Attributes"])
+    return json_answer({})
+
+
 def purge_queue(world: World, params: Params, access_key: str) -> Answer:
     _queue(world, params).purge()
     return json_answer({})
@@ -291,6 +296,7 @@ OPERATIONS: Final = {
     "ListQueues": Operation(_subject, list_queues),
     "DeleteQueue": Operation(_subject, delete_queue),
     "GetQueueAttributes": Operation(_subject, get_queue_attributes),
+    "SetQueueAttributes": Operation(_subject, set_queue_attributes),
     "PurgeQueue": Operation(_subject, purge_queue),
     "SendMessage": Operation(_subject, send_message),
     "SendMessageBatch": Operation(_subject, send_message_batch),
