@@ -30,7 +30,7 @@ from poller.observe.status import Report
 from poller.observe.watch import ByStream, Watch
 from poller.run.clock import SystemClock
 from poller.settings import Settings, load_all
-from poller.startup import World, compile_filters
+from poller.startup import World, compile_filters, fifo_routes, prices
 
 
 def main(configs: Sequence[Path], environ: Mapping[str, str]) -> int:
@@ -91,7 +91,7 @@ class Daemon:
         self._worker_id = f"{self._process.lease.worker_id}:{secrets.token_hex(4)}"
         self._clock = SystemClock()
         self._log = LogSink(self._process.log.level, self._process.log.format, _output())
-        self._metrics = Metrics(per_shard=self._process.metrics.per_shard)
+        self._metrics = Metrics(per_shard=self._process.metrics.per_shard, monotonic=self._clock.monotonic)
         watches: dict[str, Watch] = {}
         reports: dict[str, Report] = {}
         for one in settings:
@@ -125,6 +125,7 @@ class Daemon:
             loop.add_signal_handler(number, self._signalled, number)
         for one in self._settings:
             self._metrics.register_stream(one.stream.table_name)
+            self._metrics.register_cost(one.stream.table_name, prices(one), fifo_routes(one))
             for route in one.routes:
                 self._metrics.register_route(one.stream.table_name, route.name)
         emit(DaemonStarting(version=__version__, worker_id=self._worker_id))

@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "dead-letters": "poller.cli.dead_letters",
     "redrive": "poller.cli.redrive",
     "iam-policy": "poller.cli.iam_policy",
+    "cost": "poller.cli.cost",
     "config": "poller.cli.config",
     "filter": "poller.cli.filter",
     "healthcheck": "poller.cli.healthcheck",

@@ -244,7 +244,15 @@ class Delivery:
                 refused.append((entry, outcome))
         if accepted:
             self._queue_works(now)
-            self._emit(Delivered(stream=self._stream, route=self.name, count=accepted, latencies_s=tuple(latencies)))
+            self._emit(
+                Delivered(
+                    stream=self._stream,
+                    route=self.name,
+                    count=accepted,
+                    latencies_s=tuple(latencies),
+                    size_bytes=sum(entry.size_bytes for entry in batch),
+                )
+            )
         for code in {outcome.code for _, outcome in refused}:
             count = sum(1 for _, outcome in refused if outcome.code == code)
             self._emit(SendFailed(stream=self._stream, route=self.name, code=code, count=count))

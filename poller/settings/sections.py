@@ -21,6 +21,8 @@ from poller.settings.values import (
     LogLevel,
     MessageAttributes,
     Patterns,
+    PlainText,
+    Price,
     QueueName,
     Rate,
     RegionName,
@@ -187,6 +189,18 @@ class MetricsSettings(Section):
     """What is counted."""
 
     per_shard: bool = True
+
+
+class CostSettings(Section):
+    """What AWS takes for what is asked of it, and how much a month may cost. Prices in US dollars."""
+
+    monthly_budget_usd: Rate | None = None
+    prices_from: PlainText = "us-east-1, 2026-11"
+    get_records_per_100k_usd: Price = 0.02
+    lease_read_per_million_usd: Price = 0.125
+    lease_write_per_million_usd: Price = 0.625
+    queue_request_per_million_usd: Price = 0.40
+    fifo_request_per_million_usd: Price = 0.50
 
 
 class RouteSettings(Section):
