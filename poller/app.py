@@ -31,7 +31,7 @@ from poller.observe.watch import ByStream, Watch
 from poller.part import Part, Tie
 from poller.run.clock import SystemClock
 from poller.settings import Settings, load_all
-from poller.startup import World
+from poller.startup import World, fifo_routes, prices
 
 
 def main(configs: Sequence[Path], environ: Mapping[str, str], part: Part | None = None) -> int:
@@ -63,7 +63,7 @@ class Daemon:
         log, number = self._process.log, part.number if part else None
         output = standard_output(shared=part is not None)
         self._log = LogSink(log.level, log.format, output, process=number)
-        self._metrics = Metrics(per_shard=self._process.metrics.per_shard)
+        self._metrics = Metrics(per_shard=self._process.metrics.per_shard, monotonic=self._clock.monotonic)
         watches: dict[str, Watch] = {}
         reports: dict[str, Report] = {}
         for one in settings:
@@ -103,6 +103,7 @@ class Daemon:
             self._tie.listen(self._leave)
         for one in self._settings:
             self._metrics.register_stream(one.stream.table_name)
+            self._metrics.register_cost(one.stream.table_name, prices(one), fifo_routes(one))
             for route in one.routes:
                 self._metrics.register_route(one.stream.table_name, route.name)
         emit(DaemonStarting(version=__version__, worker_id=self._worker_id))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from poller.aws.streams import BotoStreamSource, BotoTables
 from poller.decide.batch import BatchLimits
 from poller.decide.lineage import Start
 from poller.decide.pacing import PacingLimits
 from poller.decide.retry import Backoff, RetryLimits
-from poller.events import LeaseTableCreated
+from poller.events import Emit, Event, LeaseTableCreated
 from poller.model import QueueInfo, StreamInfo
 from poller.run.buffer import Buffer
 from poller.run.census import DESCRIBE_PER_S
@@ -24,9 +25,10 @@ from poller.run.pace import Pace
 from poller.run.ports import Limiter
 from poller.run.shard import Reading
 from poller.run.sift import Sifter
+from poller.run.thrift import Thrift
 from poller.run.worker import Worker
 from poller.settings import Settings
-from poller.startup import Found, FoundRoute, World
+from poller.startup import Found, FoundRoute, World, fifo_routes, prices
 
 _READING = Backoff(first_s=0.1, max_s=5.0)
 _RETRYING = Backoff(first_s=0.2, max_s=60.0)
@@ -34,6 +36,10 @@ _RETRYING = Backoff(first_s=0.2, max_s=60.0)
 
 def assemble(settings: Settings, found: Found, world: World, worker_id: str) -> Worker:
     """A worker from its parts. Nothing is started. `worker_id`: its name in the lease rows, which nobody else bears."""
+    pacing = PacingLimits(settings.polling.idle_min_s, settings.polling.idle_max_s, settings.polling.page_limit)
+    thrift = _thrift(settings, pacing, world)
+    if thrift is not None:
+        world = replace(world, emit=_both(world.emit, thrift))
     stream, clock, emit, rng = found.stream, world.clock, world.emit, world.rng
     name = stream.table
     buffer = Buffer(settings.polling.buffer_max_bytes, stream=name, clock=clock, emit=emit)
@@ -53,7 +59,7 @@ def assemble(settings: Settings, found: Found, world: World, worker_id: str) -> 
         source=follower.source,
         sifter=Sifter([route.filter for route in found.routes]),
         routes=deliveries,
-        pacing=PacingLimits(settings.polling.idle_min_s, settings.polling.idle_max_s, settings.polling.page_limit),
+        pacing=pacing,
         backoff=_READING,
         on_data_loss=settings.stream.on_data_loss,
         slots=asyncio.Semaphore(settings.polling.concurrency),
@@ -61,6 +67,7 @@ def assemble(settings: Settings, found: Found, world: World, worker_id: str) -> 
         clock=clock,
         emit=emit,
         rng=rng,
+        thrift=thrift,
     )
 
     def shard_limiter() -> Limiter:
@@ -84,6 +91,29 @@ def assemble(settings: Settings, found: Found, world: World, worker_id: str) -> 
         emit=emit,
         rng=rng,
     )
+
+
+def _thrift(settings: Settings, pacing: PacingLimits, world: World) -> Thrift | None:
+    budget_usd = settings.cost.monthly_budget_usd
+    if budget_usd is None:
+        return None
+    return Thrift(
+        pacing,
+        budget_usd,
+        prices(settings),
+        fifo_routes=fifo_routes(settings),
+        stream=settings.stream.table_name,
+        clock=world.clock,
+        emit=world.emit,
+    )
+
+
+def _both(first: Emit, second: Emit) -> Emit:
+    def emit(event: Event) -> None:
+        first(event)
+        second(event)
+
+    return emit
 
 
 def _follower(settings: Settings, found: Found, keeper: LeaseKeeper, world: World) -> Follower:

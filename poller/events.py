@@ -350,6 +350,30 @@ class DataLost(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IdlePollingStretched(Event):
+    """Idle shards are polled less often than the settings want it, to keep within cost.monthly_budget_usd.
+
+    `idle_max_s`: from now on, in place of `wanted_s`; `budget_usd`: this worker's part of the budget, of which
+    `other_usd` goes to shards with data, leases and queues. `kept` false: not even the longest pause keeps it.
+    """
+
+    stream: str
+    idle_max_s: float
+    wanted_s: float
+    budget_usd: float
+    other_usd: float
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdlePollingRestored(Event):
+    """The budget allows again what the settings want."""
+
+    stream: str
+    idle_max_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadingPaused(Event):
     """The buffers are full since the queues do not take what was read; leases are kept."""
 
@@ -543,7 +567,7 @@ class CheckpointFailed(Event):
 class Delivered(Event):
     """The queue has these messages.
 
-    `latencies_s`: from each record's creation (whole seconds) to the queue's answer.
+    `latencies_s`: from each record's creation (whole seconds) to the queue's answer; `size_bytes`: of the whole batch.
     """
 
     level: ClassVar[Level | None] = None
@@ -551,6 +575,7 @@ class Delivered(Event):
     route: str
     count: int
     latencies_s: tuple[float, ...]
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -317,6 +317,21 @@ class Message:
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class ReceivedMessage:
+    """A message as its queue hands it out. `receipt` is what it is hidden and deleted by; `sent_s` since the epoch.
+
+    `attributes` are those that hold text; `group_id` None but in a FIFO queue, or where a standard one was given it.
+    """
+
+    message_id: str
+    receipt: str
+    body: str
+    attributes: Mapping[str, str]
+    sent_s: float
+    group_id: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class QueueInfo:
     """What a queue says of itself. `message_bytes_max` is its `MaximumMessageSize`, for a message and for a batch."""

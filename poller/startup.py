@@ -17,6 +17,7 @@ from poller.aws.session import Aws, AwsConfig
 from poller.aws.sqs import BotoQueue, WrongQueue, check_account, find_queue
 from poller.aws.streams import BotoStreamSource, BotoTables
 from poller.aws.survey import table_facts
+from poller.decide.cost import Prices
 from poller.decide.filter import Filter
 from poller.decide.retry import Backoff
 from poller.decide.succession import foreign
@@ -64,6 +65,23 @@ class Found:
     lease_table: BotoLeaseTable
     routes: tuple[FoundRoute, ...]
     made_lease_table: bool
+
+
+def prices(settings: Settings) -> Prices:
+    """The prices of the settings, for one of each."""
+    cost = settings.cost
+    return Prices(
+        get_records=cost.get_records_per_100k_usd / 1e5,
+        lease_read=cost.lease_read_per_million_usd / 1e6,
+        lease_write=cost.lease_write_per_million_usd / 1e6,
+        queue_request=cost.queue_request_per_million_usd / 1e6,
+        fifo_request=cost.fifo_request_per_million_usd / 1e6,
+    )
+
+
+def fifo_routes(settings: Settings) -> frozenset[str]:
+    """The routes whose queues are FIFO, which their names tell."""
+    return frozenset(route.name for route in settings.routes if route.queue.endswith(".fifo"))
 
 
 def open_aws(settings: Settings, world: World) -> Awaitable[Aws]:

@@ -12,15 +12,15 @@ from typing import Any, Final
 
 import click
 
+from poller.cli.ask import get
 from poller.cli.parameters import Duration
-from poller.errors import ConfigurationError, PollerError
+from poller.errors import ConfigurationError
 
 _HOST: Final = "127.0.0.1"
 _PORT: Final = 9464
 _TIMEOUT_S: Final = 2.0
 # Who listens everywhere is reached on loopback.
 _EVERYWHERE: Final = {"0.0.0.0": _HOST, "::": "::1"}  # noqa: S104 - an address to ask at, none to listen on
-_ANSWER_BYTES_MAX: Final = 1 << 20
 
 
 @click.command(short_help="Ask the daemon on this machine whether it is ready; exit code 0 or 1.")
@@ -46,7 +46,7 @@ def command(url: str | None, timeout_s: float, live: bool) -> int:
       poller healthcheck --url http://127.0.0.1:9464
     """
     base = _base(os.environ) if url is None else url
-    status, body = _get(base, "/livez" if live else "/readyz", timeout_s)
+    status, body = get(base, "/livez" if live else "/readyz", timeout_s)
     if status == 200:
         click.echo("alive" if live else "ready")
         return 0
@@ -81,39 +81,6 @@ def _file(path: str | None) -> Mapping[str, Any]:
     except (OSError, ValueError):
         return {}
     return section if isinstance(section, dict) else {}
-
-
-def _address(base: str) -> tuple[str, int, str]:
-    """Host, port and path of an http URL."""
-    from urllib.parse import urlsplit  # noqa: PLC0415
-
-    try:
-        address = urlsplit(base)
-        if address.hostname is not None and address.scheme == "http":
-            return address.hostname, address.port or 80, address.path.rstrip("/")
-    except ValueError:
-        pass  # a port that is none, or brackets that do not match
-    raise ConfigurationError(f'--url "{base}": not an address such as http://{_HOST}:{_PORT}')
-
-
-def _get(base: str, page: str, timeout_s: float) -> tuple[int, bytes]:
-    """The answer's status and body. PollerError: there is none."""
-    from http.client import HTTPConnection, HTTPException  # noqa: PLC0415 - `--help` asks nobody
-
-    host, port, path = _address(base)
-    where = base.rstrip("/") + page
-    connection = HTTPConnection(host, port, timeout=timeout_s)
-    try:
-        connection.request("GET", path + page)
-        answer = connection.getresponse()
-        return answer.status, answer.read(_ANSWER_BYTES_MAX)
-    except TimeoutError:
-        raise PollerError(f"no answer from {where} within {timeout_s:g} s: the daemon hangs") from None
-    except (OSError, HTTPException) as error:
-        why = str(error) or type(error).__name__
-        raise PollerError(f"no answer from {where}: {why}; does it run?") from error
-    finally:
-        connection.close()
 
 
 def _reasons(body: bytes) -> list[str]:

@@ -68,16 +68,16 @@ class LogSink:
         said_by: dict[str, object] = {}
         if process is not None:
             render, said_by = _InOnePiece(render), {"process": process}
+        self._stamp: Final = _Stamp(now, said_by)
         logger = structlog.wrap_logger(
             structlog.BytesLoggerFactory(stream)(),
-            processors=[_Stamp(now, said_by), render],
+            processors=[self._stamp, render],
             wrapper_class=structlog.make_filtering_bound_logger(self.level),
         ).bind()
         self._methods: Final[dict[str, Callable[..., Any]]] = {name: getattr(logger, name) for name in _NUMBERS}
         # What to call for each class of events, and its fields; nothing to call: it is not logged at this level.
         self._plans: Final[dict[type[Event], tuple[Callable[..., Any] | None, str, tuple[str, ...]]]] = {}
         self._lost = 0
-        self._now = now
         self._line = structlog.BytesLoggerFactory(stream)().msg
 
     def __call__(self, event: Event) -> None:
@@ -93,7 +93,7 @@ class LogSink:
     def embed(self, document: Mapping[str, object]) -> None:
         """A line of metrics for CloudWatch: JSON, whatever level and format the others have. One that fails is lost."""
         try:
-            self._line(_json_line(None, "info", _Stamp(self._now)(None, "info", {"event": EMBEDDED_EVENT, **document})))
+            self._line(_json_line(None, "info", self._stamp(None, "info", {"event": EMBEDDED_EVENT, **document})))
         except OSError:
             self._lost += 1
         except ValueError:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 
 from poller import events
+from poller.decide.cost import Prices
 from poller.events import Event
+from poller.observe.cost_metrics import CostMetrics
 from poller.observe.fleet_metrics import FleetMetrics
 from poller.observe.process_metrics import ProcessMetrics, Ready
 from poller.observe.record_metrics import RecordMetrics
@@ -32,6 +34,8 @@ LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
         events.ProcessEnded,
         events.TaskFailed,
         events.LogLinesLost,
+        events.IdlePollingStretched,  # the estimated cost, and shard_last_poll_timestamp_seconds
+        events.IdlePollingRestored,
         events.StreamReplaced,
         events.StreamSwitched,
         events.StreamEnded,
@@ -75,7 +79,13 @@ class Metrics:
     Without `per_shard` there are no series of single shards; those of each stream's worst one stand for them.
     """
 
-    def __init__(self, *, per_shard: bool = True, wall: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        *,
+        per_shard: bool = True,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.registry: Final = CollectorRegistry()
         groups: list[Group] = [
             RecordMetrics(self.registry),
@@ -83,6 +93,8 @@ class Metrics:
             ProcessMetrics(self.registry),
             ShardMetrics(self.registry, wall, per_shard=per_shard),
         ]
+        self._cost: Final = CostMetrics(self.registry, monotonic)
+        groups.append(self._cost)
         self._groups: Final = tuple(groups)
         handlers: dict[type[Event], tuple[Callable[[Any], None], ...]] = {}
         for group in groups:
@@ -108,6 +120,10 @@ class Metrics:
         """The route's series exist from now on, at 0."""
         for group in self._groups:
             group.register_route(stream, route)
+
+    def register_cost(self, stream: str, prices: Prices, fifo_routes: Collection[str]) -> None:
+        """The stream's estimated cost exists from now on, at 0. `fifo_routes`: those whose queues are FIFO."""
+        self._cost.register_cost(stream, prices, fifo_routes)
 
     def register_ready(self, ready: Callable[[], bool]) -> None:
         """`poller_ready` exists from now on; `ready` is asked at each scrape."""

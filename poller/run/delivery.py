@@ -251,7 +251,15 @@ class Delivery:
             self.settle(*accepted)
             self._queue_works(now)
             latencies_s = tuple([entry.record.age_s(wall) for entry in accepted])
-            self._emit(Delivered(stream=self._stream, route=self.name, count=len(accepted), latencies_s=latencies_s))
+            self._emit(
+                Delivered(
+                    stream=self._stream,
+                    route=self.name,
+                    count=len(accepted),
+                    latencies_s=latencies_s,
+                    size_bytes=sum([entry.size_bytes for entry in batch]),
+                )
+            )
         if refused:
             self._refused_some(refused, accepted=bool(accepted))
 
