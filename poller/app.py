@@ -8,7 +8,7 @@ import random
 import secrets
 import signal
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -16,7 +16,16 @@ import uvloop
 
 from poller import __version__
 from poller.application import Application, Muster
-from poller.events import DaemonStarting, DaemonStopped, DaemonStopping, Emit, HttpListening
+from poller.errors import ConfigurationError
+from poller.events import (
+    DaemonStarting,
+    DaemonStopped,
+    DaemonStopping,
+    Emit,
+    HttpListening,
+    SettingsRefused,
+    SettingsReloaded,
+)
 from poller.filters import compile_filters
 from poller.observe.embedded import EmbeddedMetrics, EmbeddedWriter
 from poller.observe.fanout import Fanout
@@ -31,6 +40,7 @@ from poller.observe.watch import ByStream, Watch
 from poller.part import Part, Tie
 from poller.run.clock import SystemClock
 from poller.settings import Settings, load_all
+from poller.settings.changes import compare
 from poller.startup import World, fifo_routes, prices
 
 
@@ -42,7 +52,7 @@ def main(configs: Sequence[Path], environ: Mapping[str, str], part: Part | None 
     """
     settings = load_all(environ, configs)
     try:
-        return uvloop.run(Daemon(settings, part).run())
+        return uvloop.run(Daemon(settings, lambda: load_all(environ, configs), part).run())
     finally:
         give_up_standard_output()
 
@@ -50,9 +60,14 @@ def main(configs: Sequence[Path], environ: Mapping[str, str], part: Part | None 
 class Daemon:
     """One process: what its applications stand on, and what the world sees of them."""
 
-    def __init__(self, settings: Sequence[Settings], part: Part | None = None) -> None:
-        """`settings`: of each application. What is the process's own is the same in all of them."""
+    def __init__(
+        self, settings: Sequence[Settings], read: Callable[[], Sequence[Settings]], part: Part | None = None
+    ) -> None:
+        """`settings`: of each application. What is the process's own is the same in all of them. `read` reads them
+        again."""
         self._settings = settings
+        self._read = read
+        self._applications: Sequence[Application] = ()
         self._part = part
         self._tie = Tie(part.tied_to_fd) if part else None
         self._process = settings[0]
@@ -89,7 +104,7 @@ class Daemon:
         ConfigurationError: something that the settings name is not there, or not as it must be.
         """
         emit = self._emit
-        applications = [
+        applications = self._applications = [
             Application(
                 one, compile_filters(one), self._world, self._muster, stop=self._stop, worker_id=self._worker_id
             )
@@ -99,6 +114,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         if self._tie is not None:
             self._tie.listen(self._leave)
         for one in self._settings:
@@ -137,6 +153,33 @@ class Daemon:
         task = asyncio.create_task(writer.run())
         stack.callback(writer.tell)
         stack.callback(task.cancel)
+
+    def _reload(self) -> None:
+        """Takes over what can be at work; settings that cannot be used change nothing."""
+        names = [one.stream.table_name for one in self._settings]
+        try:
+            read = self._read()
+            for one in read:
+                compile_filters(one)  # whose faults name the lines of the file as it is now
+        except ConfigurationError as error:
+            self._emit(SettingsRefused(error=str(error)))
+            return
+        if [one.stream.table_name for one in read] != names:
+            self._emit(SettingsReloaded(applied=(), need_restart=("stream",)))
+            return
+        applied: list[str] = []
+        need_restart: list[str] = []
+        in_force: list[Settings] = []
+        for application, old, new in zip(self._applications, self._settings, read, strict=True):
+            changes = compare(old, new)
+            application.reload(changes.settings, compile_filters(changes.settings))
+            in_force.append(changes.settings)
+            where = f"{old.stream.table_name}: " if len(names) > 1 else ""
+            applied += [where + name for name in changes.applied]
+            need_restart += [where + name for name in changes.need_restart]
+        self._settings = in_force
+        self._log.set_level(in_force[0].log.level)
+        self._emit(SettingsReloaded(applied=tuple(applied), need_restart=tuple(need_restart)))
 
     def _signalled(self, number: signal.Signals) -> None:
         """The first signal: leave in order. The second: at once, with nothing lost but the order."""

@@ -115,6 +115,22 @@ class SettingsDoubtful(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsReloaded(Event):
+    """SIGHUP came, and the settings were read again. `applied` is in force; `need_restart` is changed, and is not."""
+
+    applied: tuple[str, ...]
+    need_restart: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsRefused(Event):
+    """SIGHUP came, and the settings cannot be used: those in force stay as they are."""
+
+    level: ClassVar[Level | None] = "error"
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonStopping(Event):
     """Reading stops; what is in flight is settled, checkpointed and released."""
 

@@ -61,7 +61,6 @@ class LogSink:
         now: Callable[[], float] = time.time,
     ) -> None:
         """`process`: which of several that write to the same place; each line says so, and is written in one piece."""
-        self.level: Final = _NUMBERS[level]
         terminal = stream.isatty()
         console = form == "console" or (form == "auto" and terminal)
         render: Render = _ConsoleLine(colours=terminal) if console else _json_line
@@ -69,15 +68,10 @@ class LogSink:
         if process is not None:
             render, said_by = _InOnePiece(render), {"process": process}
         self._stamp: Final = _Stamp(now, said_by)
-        logger = structlog.wrap_logger(
-            structlog.BytesLoggerFactory(stream)(),
-            processors=[self._stamp, render],
-            wrapper_class=structlog.make_filtering_bound_logger(self.level),
-        ).bind()
-        self._methods: Final[dict[str, Callable[..., Any]]] = {name: getattr(logger, name) for name in _NUMBERS}
-        # What to call for each class of events, and its fields; nothing to call: it is not logged at this level.
-        self._plans: Final[dict[type[Event], tuple[Callable[..., Any] | None, str, tuple[str, ...]]]] = {}
+        self._render: Final = render
+        self._stream: Final = stream
         self._lost = 0
+        self.set_level(level)
         self._line = structlog.BytesLoggerFactory(stream)().msg
 
     def __call__(self, event: Event) -> None:
@@ -85,6 +79,18 @@ class LogSink:
         method, name, names = self._plans.get(kind) or self._plan(kind)
         if method is not None:
             self._write(method, name, {field: _brief(getattr(event, field)) for field in names})
+
+    def set_level(self, level: Level) -> None:
+        """From the next line on. Libraries' lines are bridged by the level that held when that was set up."""
+        self.level = _NUMBERS[level]
+        logger = structlog.wrap_logger(
+            structlog.BytesLoggerFactory(self._stream)(),
+            processors=[self._stamp, self._render],
+            wrapper_class=structlog.make_filtering_bound_logger(self.level),
+        ).bind()
+        self._methods: dict[str, Callable[..., Any]] = {name: getattr(logger, name) for name in _NUMBERS}
+        # What to call for each class of events, and its fields; nothing to call: it is not logged at this level.
+        self._plans: dict[type[Event], tuple[Callable[..., Any] | None, str, tuple[str, ...]]] = {}
 
     def library(self, level: Level, **said: object) -> None:
         """A line of a library's."""

@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from poller import __version__
-from poller.events import ApiCalled, LimiterWaited, LoopLagged
+from poller.events import ApiCalled, LimiterWaited, LoopLagged, SettingsRefused, SettingsReloaded
 from poller.observe.series import PREFIX, Counter, Handlers, Histogram
 
 # Label values that exist at 0 from the start; others are counted as they come.
@@ -71,7 +71,12 @@ class ProcessMetrics:
             registry, "event_loop_lag_seconds", "How late the event loop woke a timer.", bounds=_WAITS_S
         )
         self._lag_s.start()
+        self._reloads = Counter(registry, "reloads_total", "Times that settings were read again, on SIGHUP.", "result")
+        for result in ("ok", "refused"):
+            self._reloads.start(result)
         self.handlers: Handlers = {
+            SettingsReloaded: lambda _: self._on_reload("ok"),
+            SettingsRefused: lambda _: self._on_reload("refused"),
             ApiCalled: self._on_call,
             LimiterWaited: self._on_wait,
             LoopLagged: self._on_lag,
@@ -90,6 +95,9 @@ class ProcessMetrics:
 
     def _on_wait(self, event: LimiterWaited) -> None:
         self._wait_s.observe((event.limiter,), event.seconds)
+
+    def _on_reload(self, result: str) -> None:
+        self._reloads.values[result,] += 1
 
     def _on_lag(self, event: LoopLagged) -> None:
         self._lag_s.observe((), event.seconds)

@@ -95,6 +95,11 @@ class Child:
                 self._tie.send(reason.encode("ascii"))
                 self._tie.shutdown(socket.SHUT_WR)
 
+    def reload(self) -> None:
+        """SIGHUP, for a worker that is at work; one that is still starting has just read the settings."""
+        if self._process is not None and self.found.is_set() and self.ended_at is None:
+            self._process.send_signal(signal.SIGHUP)
+
     def kill(self) -> None:
         """kill -9."""
         if self._process is not None:

@@ -97,6 +97,7 @@ class Parent:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled, number)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
         async with AsyncExitStack() as stack:
             await self._serve(stack)
             code = exit_code(await self.live())
@@ -161,6 +162,11 @@ class Parent:
             self._kill_all()
             os._exit(1)
         self.leave(signal.Signals(number).name)
+
+    def _reload(self) -> None:
+        """Each worker reads the settings again, and says in its log what came of it."""
+        for child in self._children:
+            child.reload()
 
     def leave(self, reason: str) -> None:
         """Asks all of them to, once."""

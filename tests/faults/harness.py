@@ -130,7 +130,7 @@ class Site:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 found = await startup.find(compile_filters(loaded))
-            yield assemble(loaded, found, surroundings, loaded.lease.worker_id)
+            yield assemble(loaded, found, surroundings, loaded.lease.worker_id).worker
         finally:
             startup.close()
 

@@ -32,6 +32,8 @@ from poller.events import (
     PageRead,
     Resent,
     SendFailed,
+    SettingsRefused,
+    SettingsReloaded,
     ShardBehind,
     ShardFinished,
     ShardRetrying,
@@ -93,10 +95,13 @@ ALL: list[Event] = [
     ApiCalled(service="sqs", operation="SendMessageBatch", code="OK", seconds=0.02),
     LimiterWaited(limiter="describe_stream", seconds=0.1),
     LoopLagged(seconds=0.004),
+    SettingsReloaded(applied=("log.level",), need_restart=()),
+    SettingsRefused(error="no"),
 ]
 
 # Every metric with its type and its labels: dashboards and alert rules hang on each word.
 FAMILIES = {
+    "poller_reloads_total": ("counter", {"result"}),
     "poller_records_read_total": ("counter", {"stream", "event"}),
     "poller_read_bytes_total": ("counter", {"stream"}),
     "poller_records_matched_total": ("counter", {"stream", "route"}),
