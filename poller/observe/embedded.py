@@ -70,9 +70,6 @@ class _Scrape:
         """Of all series of that name that have these labels."""
         return [value for had, value in self._samples[PREFIX + name] if labels.items() <= had.items()]
 
-    def by_shard(self, name: str, stream: str) -> dict[str, float]:
-        return {had.get("shard", ""): value for had, value in self._samples[PREFIX + name] if had["stream"] == stream}
-
     def throttled(self) -> float:
         calls = self._samples[f"{PREFIX}api_requests_total"]
         return sum(value for had, value in calls if any(part in had["code"] for part in _THROTTLED))
@@ -129,19 +126,17 @@ class EmbeddedMetrics:
 
 
 def _of_shards(stream: str, scrape: _Scrape, now: float) -> dict[str, float]:
-    polled = scrape.by_shard("shard_last_poll_timestamp_seconds", stream)
+    polled = scrape.values("shard_last_poll_timestamp_seconds", stream=stream)
     if not polled:
         return {}
-    behind_s = max(scrape.by_shard("shard_behind_seconds", stream).values(), default=0.0)
-    trimmed = scrape.by_shard("shard_data_loss_timestamp_seconds", stream).values()
-    came = scrape.by_shard("shard_last_record_timestamp_seconds", stream)
-    written = scrape.by_shard("shard_checkpoint_timestamp_seconds", stream)
-    waiting = [now - at for shard, at in written.items() if came.get(shard, 0.0) > at]
+    behind_s = max(scrape.values("shard_behind_seconds", stream=stream), default=0.0)
+    trimmed = scrape.values("shard_data_loss_timestamp_seconds", stream=stream)
+    since = scrape.values("shard_uncheckpointed_since_timestamp_seconds", stream=stream)
     return {
         "BehindSeconds": behind_s,
         "DataLossInSeconds": min([RETENTION_S - behind_s, *(at - now for at in trimmed)]),
-        "UnpolledSeconds": now - min(polled.values()),
-        "UncheckpointedSeconds": max(waiting, default=0.0),
+        "UnpolledSeconds": max(0.0, now - min(polled)),
+        "UncheckpointedSeconds": max(0.0, now - min((at for at in since if at), default=now)),
     }
 
 

@@ -25,7 +25,7 @@ content or key.
   is called at AWS, are not known before.
 - The series of a shard begin when this worker reads it and end when it does not any more. Of two workers only one tells
   of a shard.
-- With `metrics.per_shard = false` the series of shards have no label `shard`, and stand for the stream's worst shard.
+- With `metrics.per_shard = false` the series of shards have no label `shard`, and stand for this worker's worst one.
 - `poller_process_...` is read from `/proc`, and not there without one.
 
 What may wake somebody: [config/prometheus/alerts.yml](../config/prometheus/alerts.yml), with the

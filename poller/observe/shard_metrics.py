@@ -22,7 +22,7 @@ from poller.events import (
     ShardStopped,
 )
 from poller.observe.series import Gauge, Handlers
-from poller.observe.worst import Worst, WorstCheckpoint, oldest_since
+from poller.observe.worst import Worst, oldest_since
 
 # How long a stream keeps a record (DynamoDB's developer guide, "Change data capture for DynamoDB Streams").
 RETENTION_S: Final = 24 * 3600
@@ -63,10 +63,10 @@ class ShardMetrics:
             "When the last page came; until then, when reading began.",
             *on,
         )
-        self._records = Gauge(
+        self._unsaved = Gauge(
             registry,
-            "shard_last_record_timestamp_seconds",
-            "When the last page with records came; absent until one does.",
+            "shard_uncheckpointed_since_timestamp_seconds",
+            "When the first records came that no checkpoint was written after; 0: there are none.",
             *on,
         )
         self._retrying = Gauge(
@@ -81,7 +81,8 @@ class ShardMetrics:
             shown.register(Worst(self._data_loss, min))
             shown.register(Worst(self._polled, min))
             shown.register(Worst(self._retrying, oldest_since))
-            shown.register(WorstCheckpoint(self._records, self._checkpoint))
+            shown.register(Worst(self._checkpoint, min))
+            shown.register(Worst(self._unsaved, oldest_since))
         self._wall = wall
         self._routes: dict[str, list[str]] = {}
         self._shards: set[tuple[str, str]] = set()
@@ -109,6 +110,7 @@ class ShardMetrics:
         began = self._wall()
         self._polled.values.setdefault(shard, began)
         self._checkpoint.values.setdefault(shard, began)
+        self._unsaved.values.setdefault(shard, 0.0)
         for route in self._routes.get(event.stream, ()):
             self._retrying.values.setdefault((*shard, route), 0.0)
 
@@ -117,8 +119,8 @@ class ShardMetrics:
         if shard in self._shards:
             self._behind.values[shard] = page.behind_s
             self._polled.values[shard] = page.polled_at_s
-            if any(page.events.values()):
-                self._records.values[shard] = page.polled_at_s
+            if not self._unsaved.values[shard] and any(page.events.values()):
+                self._unsaved.values[shard] = page.polled_at_s
 
     def _on_behind(self, event: ShardBehind) -> None:
         shard = (event.stream, event.shard)
@@ -134,6 +136,7 @@ class ShardMetrics:
         shard = (event.stream, event.shard)
         if shard in self._shards:
             self._checkpoint.values[shard] = event.at_s
+            self._unsaved.values[shard] = 0.0
 
     def _on_retrying(self, event: ShardRetrying) -> None:
         if (event.stream, event.shard) in self._shards:
@@ -143,7 +146,7 @@ class ShardMetrics:
     def _on_end(self, event: LeaseLost | LeaseReleased | ShardFinished | ShardStopped) -> None:
         shard = (event.stream, event.shard)
         self._shards.discard(shard)
-        for gauge in (self._behind, self._data_loss, self._checkpoint, self._polled, self._records):
+        for gauge in (self._behind, self._data_loss, self._checkpoint, self._polled, self._unsaved):
             gauge.values.pop(shard, None)
         for route in self._routes.get(event.stream, ()):
             self._retrying.values.pop((*shard, route), None)

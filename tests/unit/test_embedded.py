@@ -91,7 +91,7 @@ def test_of_the_shards_the_worst_is_told(per_shard: bool) -> None:
     assert stream["BehindSeconds"] == 90
     assert stream["DataLossInSeconds"] == 24 * 3600 - 90
     assert stream["UnpolledSeconds"] == 30
-    assert stream["UncheckpointedSeconds"] == 30
+    assert stream["UncheckpointedSeconds"] == 20
     assert route["RetryingSeconds"] == 25
 
 

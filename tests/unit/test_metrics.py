@@ -119,7 +119,7 @@ FAMILIES = {
     "poller_shard_retrying_since_timestamp_seconds": ("gauge", {"stream", "shard", "route"}),
     "poller_shard_checkpoint_timestamp_seconds": ("gauge", {"stream", "shard"}),
     "poller_shard_last_poll_timestamp_seconds": ("gauge", {"stream", "shard"}),
-    "poller_shard_last_record_timestamp_seconds": ("gauge", {"stream", "shard"}),
+    "poller_shard_uncheckpointed_since_timestamp_seconds": ("gauge", {"stream", "shard"}),
     "poller_shards": ("gauge", {"stream", "state"}),
     "poller_leases_held": ("gauge", {"stream"}),
     "poller_workers": ("gauge", {"stream"}),
@@ -334,6 +334,19 @@ def test_a_shards_series_follow_its_pages_checkpoints_and_retries() -> None:
     assert value(metrics, "shard_retrying_since_timestamp_seconds", **ON_SHARD, route=ROUTE) == 0
 
 
+def test_records_that_no_checkpoint_follows_are_told_from_the_first_of_them_on() -> None:
+    since = "shard_uncheckpointed_since_timestamp_seconds"
+    metrics = fed(STARTED, replace(PAGE, events={"MODIFY": 0, "REMOVE": 0}))
+    assert value(metrics, since, **ON_SHARD) == 0
+    metrics(PAGE)
+    metrics(replace(PAGE, polled_at_s=BEGAN + 9))
+    assert value(metrics, since, **ON_SHARD) == BEGAN + 1
+    metrics(CHECKPOINT)
+    assert value(metrics, since, **ON_SHARD) == 0
+    metrics(replace(PAGE, polled_at_s=BEGAN + 9))
+    assert value(metrics, since, **ON_SHARD) == BEGAN + 9
+
+
 def test_what_will_be_trimmed_next_is_foretold_while_something_is_unsettled() -> None:
     metrics = fed(STARTED, BEHIND)
     assert value(metrics, "shard_behind_seconds", **ON_SHARD) == 9.0
@@ -396,21 +409,14 @@ def test_without_them_the_worst_shard_stands_for_all_under_the_same_names() -> N
     assert value(metrics, "shard_retrying_since_timestamp_seconds", stream=STREAM, route=ROUTE) == 0
 
 
-def test_the_worst_checkpoint_is_the_oldest_of_a_shard_with_records_since_not_of_a_quiet_one() -> None:
+def test_the_oldest_records_without_a_checkpoint_are_told_however_many_shards_have_some_a_moment_ago() -> None:
     metrics = fed(STARTED, OTHER_STARTED, per_shard=False)
-    metrics(replace(CHECKPOINT, shard=OTHER, at_s=BEGAN + 50))
-    assert value(metrics, "shard_checkpoint_timestamp_seconds", stream=STREAM) == BEGAN + 50
+    assert value(metrics, "shard_uncheckpointed_since_timestamp_seconds", stream=STREAM) == 0
     metrics(replace(PAGE, shard=OTHER, polled_at_s=BEGAN + 60))
-    assert value(metrics, "shard_checkpoint_timestamp_seconds", stream=STREAM) == BEGAN + 50
-    assert value(metrics, "shard_last_record_timestamp_seconds", stream=STREAM) == BEGAN + 60
-    metrics(replace(PAGE, polled_at_s=BEGAN + 55))
-    assert value(metrics, "shard_checkpoint_timestamp_seconds", stream=STREAM) == BEGAN
-    assert value(metrics, "shard_last_record_timestamp_seconds", stream=STREAM) == BEGAN + 55
-
-
-def test_an_empty_page_is_no_record() -> None:
-    metrics = fed(STARTED, replace(PAGE, events={"MODIFY": 0, "REMOVE": 0}))
-    assert value(metrics, "shard_last_record_timestamp_seconds", **ON_SHARD) is None
+    metrics(replace(PAGE, polled_at_s=BEGAN + 70))
+    assert value(metrics, "shard_uncheckpointed_since_timestamp_seconds", stream=STREAM) == BEGAN + 60
+    metrics(replace(CHECKPOINT, shard=OTHER))
+    assert value(metrics, "shard_uncheckpointed_since_timestamp_seconds", stream=STREAM) == BEGAN + 70
 
 
 def test_without_any_shard_there_is_no_worst_one() -> None:
