@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -39,6 +40,8 @@ _WINDOW_MAX = 100_000
 _AT_TIMESTAMP_TRIES = 3
 # By how much of itself a pause is longer or shorter at most; on average it is what the pacing says.
 _SPREAD = 0.1
+_TICK_S = 0.02
+_TICKS_MIN = 4
 # How often, and for how long, a shard must not be found before it is gone.
 _GONE_AFTER = 3
 _GONE_S = 5.0
@@ -119,8 +122,17 @@ class ShardReader:
         await reading.clock.sleep(reading.rng.random() * min(reading.pacing.idle_max_s, self._spread_s))
         while not self.tenure.frontier.ended:
             pause_s = await self.step()
-            # Each a little longer or shorter: the polls of shards that were in step once spread evenly.
-            await reading.clock.sleep(pause_s * (1 - _SPREAD + 2 * _SPREAD * reading.rng.random()))
+            await reading.clock.sleep(self._rest_s(pause_s))
+
+    def _rest_s(self, pause_s: float) -> float:
+        """How long to rest instead of just so long."""
+        if pause_s < _TICKS_MIN * _TICK_S:
+            return pause_s
+        # A little longer or shorter: the polls of shards that were in step once spread evenly.
+        spread_s = pause_s * (1 - _SPREAD + 2 * _SPREAD * self._reading.rng.random())
+        # And to a tick: the polls of many shards share a waking of the process, which costs more than a poll.
+        now = self._reading.clock.monotonic()
+        return math.ceil((now + spread_s) / _TICK_S - 0.5) * _TICK_S - now
 
     async def step(self) -> float:
         """One page, or one failure; how long to wait before the next."""
