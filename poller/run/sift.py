@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Final, Required, TypeAlias, TypedDict, TypeGuard
+from typing import Annotated, Any, Final, Protocol, Required, TypeAlias, TypedDict, TypeGuard
 
 import msgspec
 from typing_extensions import Buffer
 
-from poller.decide.filter import Filter
 from poller.model import Match, Page, Record, Sifted
 
 UNKNOWN: Final = "UNKNOWN"
@@ -47,10 +46,21 @@ class _Sight:
     fault: str | None = None
 
 
+class Wants(Protocol):
+    """What a sifter needs of a filter (`poller.decide.filter.Filter`)."""
+
+    @property
+    def paths(self) -> frozenset[Path]:
+        """The ends of all that it reads of a record."""
+
+    def matches(self, record: Mapping[str, Any]) -> bool:
+        """The verdict on a record, or on what of it lies on `paths`. Never raises."""
+
+
 class Sifter:
     """Compiled once for all routes of a stream. `filters` are the routes' own, in the order of the routes."""
 
-    def __init__(self, filters: Sequence[Filter]) -> None:
+    def __init__(self, filters: Sequence[Wants]) -> None:
         self._wants = tuple((index, each.matches) for index, each in enumerate(filters))
         self._decode = _decoder({path for each in filters for path in each.paths})
 
@@ -116,7 +126,7 @@ class Sifter:
         """The same for a record that is not as the filters' paths expect it: the whole of it, decoded with patience."""
         everyone = tuple(index for index, _ in self._wants)
         try:
-            record = _whole(raw)
+            record = whole(raw)
             heart = record["dynamodb"]
         except _UNREADABLE as error:
             return _Sight("", "", None, everyone, _why(error))
@@ -185,7 +195,7 @@ def _typed_dict(fields: dict[str, Any]) -> Any:
     return TypedDict("_Fields", fields, total=False)  # type: ignore[operator]
 
 
-def _whole(raw: Buffer) -> Fields:
+def whole(raw: Buffer) -> Fields:
     """The record by the standard library's reader, which takes what msgspec does not: halves of surrogate pairs."""
     record = json.loads(bytes(raw).decode("utf-8", "surrogatepass"))
     if not isinstance(record, dict):
@@ -236,7 +246,7 @@ def _identify(raw: Buffer) -> tuple[str, str, str | None]:
 
 def _identify_patiently(raw: Buffer) -> tuple[str, str, str | None]:
     try:
-        record = _whole(raw)
+        record = whole(raw)
         event_id = _text_of(record, "eventID")
         keys = record["dynamodb"]["Keys"]
         group = _group(keys) if isinstance(keys, dict) else ""
