@@ -19,6 +19,8 @@ COMMANDS: Final = {
     "check": "poller.cli.check",
     "init": "poller.cli.init",
     "leases": "poller.cli.leases",
+    "replay": "poller.cli.replay",
+    "tap": "poller.cli.tap",
     "config": "poller.cli.config",
     "filter": "poller.cli.filter",
     "healthcheck": "poller.cli.healthcheck",
