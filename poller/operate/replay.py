@@ -267,7 +267,7 @@ class Replay:
             builder = FreshIds(builder, fresh)
         limits = RouteLimits(
             batch=BatchLimits(route.batch_size, info.message_bytes_max, 0.0),
-            retry=RetryLimits(route.max_attempts, None, _RETRYING),
+            retry=RetryLimits(route.max_attempts, None, _RETRYING, count_all=True),
             in_flight_max=route.batches_in_flight,
             messages_per_second=rate if rate is not None else route.messages_per_second,
         )

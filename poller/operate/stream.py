@@ -17,7 +17,7 @@ from poller.events import Emit
 from poller.model import StreamInfo
 from poller.run.buffer import Buffer
 from poller.run.limiter import ThrottleLimiter
-from poller.run.ports import Clock, Limiter
+from poller.run.ports import Clock, Limiter, StreamSource
 from poller.run.shard import Reading, Route, Sift
 from poller.run.span import SpanReader
 from poller.settings import Settings
@@ -43,7 +43,7 @@ class StreamSite:
     settings: Settings
     aws: Aws
     stream: StreamInfo
-    source: BotoStreamSource
+    source: StreamSource
     now_s: float
     world: World
 

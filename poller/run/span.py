@@ -41,10 +41,11 @@ _PAST_END_S: Final = 2.0
 # The pages of one listing may contradict each other: it is believed when two in a row show the same.
 _LISTINGS_MAX: Final = 5
 _BACKOFF: Final = Backoff(first_s=0.2, max_s=5.0)
-# How often the children of a shard that has ended are asked for, ever later: a span with an end has seen two listings
-# already, one without an end meets children that are just being made.
-_CHILDREN_TRIES_BOUNDED: Final = 3
-_CHILDREN_TRIES_ENDLESS: Final = 12
+# A parent that no listing shows and that can be read all the same: so often it is waited for, ever longer.
+_HIDDEN_TRIES: Final = 5
+_HIDDEN: Final = Backoff(first_s=0.5, max_s=4.0)
+# How often the children of a shard that has ended are asked for, ever later: they may just be being made.
+_CHILDREN_TRIES: Final = 12
 _CHILDREN: Final = Backoff(first_s=0.25, max_s=10.0)
 
 
@@ -193,7 +194,9 @@ class SpanReader:
                 for shard_id in ready(self._span, self.shards, self.passages, self._finished):
                     tasks.add(asyncio.create_task(self._read(self._begin(shard_id))))
                 if not tasks:
-                    return
+                    if await self._nothing_new():
+                        return
+                    continue
                 over, tasks = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
                 for task in over:
                     task.result()
@@ -243,22 +246,29 @@ class SpanReader:
             passage.tenure, own, self._shard_limiter(), lambda: self.shards[shard_id].closed, start=start
         )
         await reader.run()
-        if passage.closed:
+        if passage.closed and self._span.until_s is None:
             await self._find_children(shard_id)
         await passage.tenure.drained()
         passage.done = True
         self._finished.add(shard_id)
+
+    async def _nothing_new(self) -> bool:
+        """Whether another listing shows no shard that the ones before have left out. What is found then comes last."""
+        if self._span.until_s is None:
+            return True
+        known = scope(self._span, self.shards)
+        self.shards = await self._list() | self.shards
+        return scope(self._span, self.shards) == known
 
     async def _list(self) -> dict[str, Shard]:
         reading = self._reading
         return await list_shards(reading.source, self._describe_limiter, reading.clock, self._patience_s)
 
     async def _find_children(self, shard_id: str) -> None:
-        """The children of a shard that has ended, should no listing have shown them: late ones, or just made."""
+        """The children of a shard that has ended while it was read: they may be late."""
         if not self._span.descend or not self._stream.enabled:
             return
-        tries = _CHILDREN_TRIES_ENDLESS if self._span.until_s is None else _CHILDREN_TRIES_BOUNDED
-        for failures in range(1, tries + 1):
+        for failures in range(1, _CHILDREN_TRIES + 1):
             if any(shard.parent_id == shard_id for shard in self.shards.values()):
                 return
             await self._describe_limiter.acquire()
@@ -271,7 +281,7 @@ class SpanReader:
             except AwsError:
                 found = ()
             self.shards.update({shard.shard_id: shard for shard in found if shard.shard_id not in self.shards})
-            if failures < tries and not any(shard.parent_id == shard_id for shard in found):
+            if failures < _CHILDREN_TRIES and not any(shard.parent_id == shard_id for shard in found):
                 await self._reading.clock.sleep(_CHILDREN.wait_s(failures, self._reading.rng.random()))
 
 
@@ -289,16 +299,15 @@ async def list_shards(source: StreamSource, limiter: Limiter, clock: Clock, pati
     """
     asking = _Asking(source, limiter, clock, patience_s)
     shards: dict[str, Shard] = {}
-    for _ in range(_LISTINGS_MAX):
-        listed = await asking.listing()
-        same = listed.keys() == shards.keys()
-        shards |= listed
-        if same:
-            break
-    for parent_id in sorted(unexplained_parents(shards, {})):
-        if await asking.readable(parent_id):
-            shards[parent_id] = Shard(parent_id, closed=True)
-    return shards
+    hidden: list[str] = []
+    for tries in range(1, _HIDDEN_TRIES + 1):
+        shards |= await asking.agreed_listing()
+        hidden = [parent for parent in sorted(unexplained_parents(shards, {})) if await asking.readable(parent)]
+        if not hidden:
+            return shards
+        await clock.sleep(_HIDDEN.wait_s(tries, 0.5))
+    # It has been waited for: what comes before them is not known, and they are read as if there was nothing.
+    return shards | {parent: Shard(parent, closed=True) for parent in hidden}
 
 
 class _Asking:
@@ -310,7 +319,18 @@ class _Asking:
         self._clock = clock
         self._patience_s = patience_s
 
-    async def listing(self) -> Mapping[str, Shard]:
+    async def agreed_listing(self) -> Mapping[str, Shard]:
+        """Two in a row that show the same shards, or all that several of them show."""
+        shards = dict(await self._listing())
+        for _ in range(_LISTINGS_MAX - 1):
+            listed = await self._listing()
+            same = listed.keys() == shards.keys()
+            shards |= listed
+            if same:
+                break
+        return shards
+
+    async def _listing(self) -> Mapping[str, Shard]:
         shards: dict[str, Shard] = {}
         after: str | None = None
         while True:
