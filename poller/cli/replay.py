@@ -374,6 +374,10 @@ def _on_signals(stop: asyncio.Event) -> None:
     """The first signal stops in order, a second one at once."""
     import asyncio  # noqa: PLC0415
     import signal  # noqa: PLC0415
+    import threading  # noqa: PLC0415
+
+    if threading.current_thread() is not threading.main_thread():
+        return  # no signals come here
 
     loop = asyncio.get_running_loop()
 
