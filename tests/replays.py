@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from poller.aws.session import Aws
 from poller.decide.filter import DEFAULT_PATTERN, compile_filter
 from poller.decide.span import Span
 from poller.model import TRIM_HORIZON, Position, ViewType
+from poller.operate.account import Left
 from poller.operate.replay import Count, Ended, Replay, Target
 from poller.operate.stream import Manners, StreamSite
 from poller.operate.wanted import Wanted, key_filter
@@ -54,14 +55,26 @@ class Desk:
         return Span(start or Position(TRIM_HORIZON), **{"until_s": float(int(self.clock.wall()) + 1), **fields})
 
     def replay(
-        self, span: Span | None = None, *, patience_s: float = 30.0, keys: Sequence[tuple[str, str]] = ()
+        self,
+        span: Span | None = None,
+        *,
+        patience_s: float = 30.0,
+        keys: Sequence[tuple[str, str]] = (),
+        left: Mapping[str, Left] | None = None,
     ) -> Replay:
         clock = self.clock
         surroundings = World(clock, lambda _: None, random.Random(1))
         site = StreamSite(self.settings, cast("Aws", None), self.stream.info, self.stream, clock.wall(), surroundings)
         wanted = Wanted(compile_filter(self.patterns), key_filter(keys))
         target = Target(self.settings.routes[0], wanted, self.queue)
-        return Replay(site, span or self.span(), [target], Manners(20.0, patience_s), self.told.append)
+        return Replay(
+            site,
+            span or self.span(),
+            [target],
+            manners=Manners(20.0, patience_s),
+            say=self.told.append,
+            left=left or {},
+        )
 
     async def count(self, span: Span | None = None) -> Count:
         return await self.replay(span).count(lambda _: None)
@@ -85,7 +98,7 @@ class Desk:
 
         watching = asyncio.create_task(watch())
         try:
-            return await self.replay(span, **how).send(stop, lambda *_: None, rate=rate, fresh=fresh)
+            return await self.replay(span, **how).send(stop, lambda progress, rest: None, rate=rate, fresh=fresh)
         finally:
             watching.cancel()
 

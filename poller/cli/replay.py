@@ -248,7 +248,7 @@ class _Command:
         for line in replay_words.ended(result, targets, state):
             self._tell(line)
         bad = result.outcome != "sent" or result.progress.unsent or result.progress.lost
-        return self._end(int(bool(bad)), document | replay_words.ended_document(result, order.sent or {}, state))
+        return self._end(int(bool(bad)), document | replay_words.ended_document(result, order.sent, state))
 
     _total: int | None = None
 
@@ -285,7 +285,7 @@ class _Command:
         order = await self._ordered(site)
         targets = await targets_of(site, order)
         with Bar("counting", "records") as bar:
-            replay = Replay(site, order.span, targets, self._manners, bar.say)
+            replay = Replay(site, order.span, targets, manners=self._manners, say=bar.say, left=order.left)
             counted = await replay.count(lambda progress: bar.show(progress.part, progress.records))
         queues = [target.queue.info for target in targets]
         return order, counted.tally, queues, counted.shards, list(warnings_of(order, queues, site.now_s))
@@ -304,14 +304,14 @@ class _Command:
         written_at = time.monotonic()
         with Bar("sending", "messages", self._total) as bar:
 
-            def look(progress: Any, reader: Any) -> None:
+            def look(progress: Any, rest: Any) -> None:
                 nonlocal written_at
                 bar.show(progress.part, sum(progress.sent.values()) + progress.unsent)
                 if self._state is not None and time.monotonic() - written_at >= _WRITE_STATE_EVERY_S:
-                    self._write(self._state, order.broken_off(reader.rest(), progress.sent))
+                    self._write(self._state, order.broken_off(rest(), progress.sent))
                     written_at = time.monotonic()
 
-            replay = Replay(site, order.span, targets, self._manners, bar.say)
+            replay = Replay(site, order.span, targets, manners=self._manners, say=bar.say, left=order.left)
             result = await replay.send(stop, look, rate=self._given["rate"], fresh=order.fresh)
         return result, order, targets
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from poller.decide.span import Span
 from poller.errors import ConfigurationError, PollerError
 from poller.model import Position
+from poller.operate.account import Left, Rest
 
 _VERSION: Final = 1
 
@@ -22,7 +23,8 @@ class Order:
 
     `routes`: the names of the routes; `queue`: another queue than theirs; `filters`: patterns in place of their
     filters, empty for their own; `keys`: only these items (name and value of key attributes); `fresh`: what makes the
-    deduplication ids others than the daemon's, None: they are the same. `sent`: how many messages by route so far.
+    deduplication ids others than the daemon's, None: they are the same. `sent`: how many messages by route so far;
+    `left`: by shard what was read and not sent.
     """
 
     stream_arn: str
@@ -32,12 +34,13 @@ class Order:
     filters: tuple[str, ...] = ()
     keys: tuple[tuple[str, str], ...] = ()
     fresh: str | None = None
-    sent: Mapping[str, int] | None = None
+    sent: Mapping[str, int] = field(default_factory=dict)
+    left: Mapping[str, Left] = field(default_factory=dict)
 
-    def broken_off(self, rest: Span, sent: Mapping[str, int]) -> Order:
+    def broken_off(self, rest: Rest, sent: Mapping[str, int]) -> Order:
         """The order for what is left."""
-        before = self.sent or {}
-        return replace(self, span=rest, sent={name: before.get(name, 0) + count for name, count in sent.items()})
+        total = {name: self.sent.get(name, 0) + count for name, count in sent.items()}
+        return replace(self, span=rest.span, left=rest.left, sent=total)
 
 
 def write_order(path: Path, order: Order) -> None:
@@ -82,7 +85,11 @@ def _document(order: Order) -> dict[str, Any]:
         "filters": order.filters,
         "keys": order.keys,
         "fresh_ids": order.fresh,
-        "sent": dict(order.sent or {}),
+        "sent": dict(order.sent),
+        "left": {
+            shard_id: {"upto": left.upto, "unsent": {route: sorted(numbers) for route, numbers in left.unsent.items()}}
+            for shard_id, left in order.left.items()
+        },
     }
 
 
@@ -105,7 +112,14 @@ def _order(document: Mapping[str, Any]) -> Order:
         keys=tuple((str(name), str(value)) for name, value in document["keys"]),
         fresh=document["fresh_ids"],
         sent={str(name): int(count) for name, count in document["sent"].items()},
+        left={str(shard_id): _left(left) for shard_id, left in document["left"].items()},
     )
+
+
+def _left(left: Mapping[str, Any]) -> Left:
+    upto = str(left["upto"])
+    int(upto)  # as whoever compares it does
+    return Left(upto, {str(route): frozenset(map(str, numbers)) for route, numbers in left["unsent"].items()})
 
 
 def _place(position: Position) -> list[str | int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
@@ -25,6 +25,7 @@ from poller.events import (
     StartTimeUnsupported,
 )
 from poller.model import Message, Record
+from poller.operate.account import Book, Left, Remainder, Rest, left_of
 from poller.operate.hold import Say
 from poller.operate.stream import Manners, StreamSite
 from poller.operate.tally import Counted, Tally
@@ -34,14 +35,15 @@ from poller.run.delivery import Delivery, Messages, RouteLimits
 from poller.run.entry import Entry, Grave
 from poller.run.message import MessageBuilder
 from poller.run.ports import Queue
+from poller.run.shard import Sift
 from poller.run.sift import Sifter
 from poller.run.span import SpanReader
 from poller.settings import RouteSettings
 
 # How often progress is shown, and how often it is looked whether to stop.
 _LOOK_EVERY_S: Final = 0.1
-# What is on its way when a replay is broken off has so long to arrive.
-_DRAIN_S: Final = 8.0
+# The requests under way when a replay is broken off have so long to be answered.
+_ANSWERS_S: Final = 8.0
 _UNSENT_LISTED_MAX: Final = 1_000
 _RETRYING: Final = Backoff(first_s=0.2, max_s=5.0)
 # The limiter paces: no pause of its own but where a window is full.
@@ -96,11 +98,11 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """What came of a replay. `rest` is what is left of the span, `why` why it was broken off."""
+    """What came of a replay. `rest` is what is left, `why` why it was broken off."""
 
     outcome: Outcome
     progress: Progress
-    rest: Span
+    rest: Rest
     why: str = ""
 
 
@@ -122,8 +124,8 @@ class FreshIds:
 class Unsent:
     """What stands in the place of dead letters (`poller.run.delivery.Letters`): it is listed, and the rest goes on."""
 
-    def __init__(self, route: str, progress: Progress) -> None:
-        self._route = route
+    def __init__(self, book: Book, progress: Progress) -> None:
+        self._book = book
         self._progress = progress
         self._entries: list[Entry] = []
         self._wake = asyncio.Event()
@@ -139,7 +141,7 @@ class Unsent:
             record = entry.record
             self._progress.listed.append(
                 NotSent(
-                    self._route,
+                    self._book.route,
                     record.shard_id,
                     record.sequence_number,
                     record.event_id,
@@ -154,20 +156,35 @@ class Unsent:
         while True:
             self._wake.clear()
             for entry in self._entries:
+                self._book.close(entry.record)
                 owner.settle(entry)
             self._entries.clear()
             await self._wake.wait()
 
 
 class Replay:
-    """One span, and where its records go. `say` gets a line about whatever its user should know meanwhile."""
+    """One span, and where its records go. `say` gets a line about whatever its user should know meanwhile.
 
-    def __init__(self, site: StreamSite, span: Span, targets: Sequence[Target], manners: Manners, say: Say) -> None:
+    `left`: what earlier parts of the replay had read and not sent.
+    """
+
+    def __init__(
+        self,
+        site: StreamSite,
+        span: Span,
+        targets: Sequence[Target],
+        *,
+        manners: Manners,
+        say: Say,
+        left: Mapping[str, Left],
+    ) -> None:
         self._site = site
         self._span = span
         self._targets = targets
         self._manners = manners
         self._say = say
+        self._left = left
+        self._stopped = False
         self._progress = Progress(sent={target.route.name: 0 for target in targets})
         self._queue_error: dict[str, str] = {}
         self._told: set[str] = set()
@@ -190,13 +207,17 @@ class Replay:
     async def send(
         self,
         stop: asyncio.Event,
-        look: Callable[[Progress, SpanReader], None],
+        look: Callable[[Progress, Callable[[], Rest]], None],
         *,
         rate: float | None,
         fresh: str | None,
     ) -> Ended:
-        """Reads the span and sends what is wanted of it, until it is done, `stop` is set, or a queue takes nothing."""
-        deliveries = [self._delivery(target, rate, fresh) for target in self._targets]
+        """Reads the span and sends what is wanted of it, until it is done, `stop` is set, or a queue takes nothing.
+
+        `look` is called again and again, with a way to learn what is left.
+        """
+        books = [self._book(target, fresh) for target in self._targets]
+        deliveries = [self._delivery(target, book, rate) for target, book in zip(self._targets, books, strict=True)]
         reader = self._site.reader(
             self._span, self._sifter(), deliveries, pacing=_PACING, manners=self._manners, emit=self._note
         )
@@ -204,23 +225,31 @@ class Replay:
         reading = asyncio.create_task(reader.run())
         stopping = asyncio.create_task(stop.wait())
         failing = _Failing(self._manners.patience_s)
+
+        def rest() -> Rest:
+            undone = {one.shard_id: one.last_sequence_number for one in reader.passages.values() if not one.done}
+            span = reader.rest()
+            before = {shard_id: left for shard_id, left in self._left.items() if shard_id not in span.finished}
+            return Rest(span, left_of(undone, books, before))
+
         ended: tuple[Outcome, str] | None = None
         try:
             while ended is None:
                 await asyncio.wait(
                     {reading, stopping, *sending}, timeout=_LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED
                 )
-                self._look(reader, deliveries, lambda progress: look(progress, reader))
+                self._look(reader, deliveries, lambda progress: look(progress, rest))
                 ended = self._ended(
                     reading, stopping, sending, failing.too_long(deliveries, self._site.clock.monotonic())
                 )
+            # What is read and not on its way is left for the next part; what is under way is waited for.
+            self._stopped = True
             await _end(reading)
-            if ended[0] == "interrupted" or (ended[0] == "gave_up" and not any(each.failing for each in deliveries)):
-                await self._drain(deliveries)
-            self._look(reader, deliveries, lambda progress: look(progress, reader))
+            await self._answers(books)
+            self._look(reader, deliveries, lambda progress: look(progress, rest))
         finally:
             await _end(reading, stopping, *sending)
-        return Ended(ended[0], self._progress, reader.rest(), ended[1])
+        return Ended(ended[0], self._progress, rest(), ended[1])
 
     def _ended(
         self,
@@ -245,16 +274,17 @@ class Replay:
             return "gave_up", f"route {refusing}: nothing was taken for {seconds}: {self._queue_error.get(refusing)}"
         return None
 
-    async def _drain(self, deliveries: Sequence[Delivery]) -> None:
+    async def _answers(self, books: Sequence[Book]) -> None:
         clock = self._site.clock
-        give_up_at = clock.monotonic() + _DRAIN_S
-        while any(delivery.waiting for delivery in deliveries) and clock.monotonic() < give_up_at:
+        give_up_at = clock.monotonic() + _ANSWERS_S
+        while any(book.under_way for book in books) and clock.monotonic() < give_up_at:
             await clock.sleep(_LOOK_EVERY_S / 4)
 
-    def _sifter(self) -> Sifter:
-        return Sifter([target.wanted for target in self._targets])
+    def _sifter(self) -> Sift:
+        sifter = Sifter([target.wanted for target in self._targets])
+        return Remainder(sifter, self._left, [target.route.name for target in self._targets])
 
-    def _delivery(self, target: Target, rate: float | None, fresh: str | None) -> Delivery:
+    def _book(self, target: Target, fresh: str | None) -> Book:
         route, info, site = target.route, target.queue.info, self._site
         builder: Messages = MessageBuilder(
             table=site.stream.table,
@@ -265,20 +295,24 @@ class Replay:
         )
         if fresh is not None:
             builder = FreshIds(builder, fresh)
+        return Book(route.name, builder, target.queue)
+
+    def _delivery(self, target: Target, book: Book, rate: float | None) -> Delivery:
+        route, site = target.route, self._site
         limits = RouteLimits(
-            batch=BatchLimits(route.batch_size, info.message_bytes_max, 0.0),
+            batch=BatchLimits(route.batch_size, book.info.message_bytes_max, 0.0),
             retry=RetryLimits(route.max_attempts, None, _RETRYING, count_all=True),
             in_flight_max=route.batches_in_flight,
             messages_per_second=rate if rate is not None else route.messages_per_second,
         )
         return Delivery(
             route.name,
-            target.queue,
-            builder,
+            book,
+            book,
             limits,
             stream=site.stream.table,
-            dead_letters=Unsent(route.name, self._progress),
-            held_back=lambda: False,
+            dead_letters=Unsent(book, self._progress),
+            held_back=lambda: self._stopped,
             clock=site.clock,
             emit=self._note,
             rng=site.world.rng,

@@ -78,7 +78,7 @@ def ended(result: Ended, targets: Sequence[Target], state: str | None) -> Iterat
         yield f"records of the span are gone from the stream in {counted(len(progress.lost), 'place')}"
     if result.outcome != "sent":
         yield "stopped" if result.outcome == "interrupted" else f"given up: {result.why}"
-        for shard_id, place in sorted(result.rest.places.items()):
+        for shard_id, place in sorted(result.rest.span.places.items()):
             where = place.kind if place.sequence_number is None else f"after {place.sequence_number}"
             yield f"  {shard_id}: {where}"
         if progress.waiting:

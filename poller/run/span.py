@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeVar
@@ -21,6 +21,7 @@ from poller.model import (
     SENTINELS,
     TRIM_HORIZON,
     Lease,
+    Match,
     Page,
     Position,
     Shard,
@@ -105,7 +106,7 @@ class _PatientSource:
 class Passage:
     """One shard of the span on its way. `closed`: its last page was read; `done`: and everything in it is settled.
 
-    `first_created_s` and `last_created_s`: of the records read so far, None if there were none.
+    `last_sequence_number`, `first_created_s`, `last_created_s`: of the records read so far, None if there were none.
     """
 
     shard_id: str
@@ -114,6 +115,7 @@ class Passage:
     closed: bool = False
     done: bool = False
     empty_pages: int = 0
+    last_sequence_number: str | None = None
     first_created_s: float | None = None
     last_created_s: float | None = None
 
@@ -137,6 +139,7 @@ class _Edge:
         sifted = self._sift.sift(page, shard_id, not_before_s)
         created_s = sifted.last_created_s
         passage.closed = page.next_iterator is None
+        passage.last_sequence_number = sifted.last_sequence_number or passage.last_sequence_number
         passage.empty_pages = 0 if page.records else passage.empty_pages + 1
         if created_s is not None:
             passage.last_created_s = created_s
@@ -150,13 +153,16 @@ class _Edge:
 
 def _before(sifted: Sifted, until_s: float) -> Sifted:
     kept = tuple(match for match in sifted.matches if match.record.created_s < until_s)
-    if len(kept) == len(sifted.matches):
-        return sifted
+    return sifted if len(kept) == len(sifted.matches) else only(sifted, kept)
+
+
+def only(sifted: Sifted, matches: Sequence[Match]) -> Sifted:
+    """What was sifted, with no other matches than these."""
     matched = [0] * len(sifted.matched)
-    for match in kept:
+    for match in matches:
         for index in match.routes:
             matched[index] += 1
-    return replace(sifted, matches=kept, matched=tuple(matched))
+    return replace(sifted, matches=tuple(matches), matched=tuple(matched))
 
 
 class SpanReader:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -11,15 +12,21 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 from poller.decide.span import Span
-from poller.errors import AwsError, IteratorExpired, Throttled, Unavailable
+from poller.errors import AwsError, IteratorExpired, Throttled
 from poller.model import AT_TIMESTAMP, Message, Position, Refused
+from poller.operate.account import Left
 from poller.operate.order import Order, read_order, write_order
-from tests.memory.gates import fault
+from poller.operate.replay import Ended
+from tests.memory.gates import fault, no_answer
 from tests.replays import Desk, in_order
 from tests.virtual import VirtualClock, run
 
 ITEMS = "abcdefghij"
-FAULTS: tuple[type[AwsError], ...] = (Throttled, Unavailable, IteratorExpired)
+FAULTS: tuple[Callable[[str, str], AwsError], ...] = (
+    no_answer,
+    lambda operation, resource: fault(Throttled, operation, resource, "ThrottlingException"),
+    lambda operation, resource: fault(IteratorExpired, operation, resource, "ExpiredIteratorException"),
+)
 
 
 class Writer:
@@ -64,12 +71,12 @@ def span_of(writer: Writer) -> tuple[Span, list[str]]:
     return desk.span(Position(AT_TIMESTAMP, timestamp_ms=since * 1000), until_s=float(until)), names
 
 
-def through_a_file(desk: Desk, rest: Span) -> Span:
+def through_a_file(desk: Desk, ended: Ended) -> Order:
     """As a state file keeps it."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "state.json")
-        write_order(path, Order(desk.stream.info.arn, rest, ("default",)))
-        return read_order(path).span
+        write_order(path, Order(desk.stream.info.arn, ended.rest.span, ("default",), left=ended.rest.left))
+        return read_order(path)
 
 
 @given(st.integers(0, 1 << 32))
@@ -86,9 +93,8 @@ def test_every_wanted_record_is_sent_once_and_in_the_order_of_its_item(seed: int
 
         async def fail(operation: str, resource: str) -> None:
             if troubled and rng.random() < 0.2:
-                # Of another failure of GetShardIterator it would conclude that the server has no AT_TIMESTAMP.
-                kind = rng.choice(FAULTS) if operation == "GetRecords" else Throttled
-                raise fault(kind, operation, resource, kind.__name__)
+                # Not an internal error, of which the reader concludes that the server has no AT_TIMESTAMP.
+                raise rng.choice(FAULTS if operation == "GetRecords" else FAULTS[:2])(operation, resource)
 
         def refuse(_: Message) -> Refused | None:
             return Refused("InternalError", "", sender_fault=False) if troubled and rng.random() < 0.3 else None
@@ -96,16 +102,18 @@ def test_every_wanted_record_is_sent_once_and_in_the_order_of_its_item(seed: int
         desk.stream.before = fail
         desk.queue.refuse = refuse
         parts = 0
+        left: Mapping[str, Left] = {}
         while True:
             parts += 1
             more = len(desk.received) + rng.randrange(1, 20)
             stop_when = partial(lambda more: len(desk.queue.messages) >= more, more)
-            ended = await desk.send(span, stop_when=stop_when, rate=rng.choice([None, 20.0]))
+            ended = await desk.send(span, stop_when=stop_when, rate=rng.choice([None, 20.0, 3.0]), left=left)
             assert ended.progress.lost == []
             if ended.outcome == "sent":
                 break
             assert ended.outcome == "interrupted", ended.why
-            span = through_a_file(desk, ended.rest)
+            order = through_a_file(desk, ended)
+            span, left = order.span, order.left
         event(f"{min(parts, 4)} parts, {min(len(desk.shards), 5)} shards")
         assert sorted(desk.received) == sorted(expected)
         assert in_order(desk.received)

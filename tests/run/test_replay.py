@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 
 from poller.errors import AccessDenied, Throttled, Unavailable
 from poller.model import Message, Position, Refused
+from poller.operate.account import Left
 from tests.memory.gates import failing, fault, no_answer
 from tests.replays import Desk, in_order
 from tests.virtual import VirtualClock, run
@@ -198,7 +200,7 @@ def test_a_queue_that_takes_nothing_is_given_up_and_what_is_left_can_be_resumed(
         assert ended.outcome == "gave_up"
         assert "nothing was taken for 10 s" in ended.why
         desk.queue.before = failing(no_answer, times=0)
-        again = await desk.send(ended.rest)
+        again = await desk.send(ended.rest.span, left=ended.rest.left)
         assert again.outcome == "sent"
         assert sorted(desk.received) == sorted(expected)
 
@@ -228,7 +230,7 @@ def test_a_stream_that_never_answers_is_given_up() -> None:
         ended = await desk.send(patience_s=5)
         assert ended.outcome == "gave_up"
         assert "InternalServerError" in ended.why
-        assert ended.rest.places.keys() == set(desk.shards)
+        assert ended.rest.span.places.keys() == set(desk.shards)
 
     run(story)
 
@@ -273,12 +275,16 @@ def test_stopped_in_order_and_resumed_nothing_is_sent_twice_and_nothing_is_missi
         desk.stream.shards.split(desk.shards[0])
         expected += [desk.upload(item, 2) for item in "abcdefgh"]
         span, parts = desk.span(), 0
+        left: Mapping[str, Left] = {}
         while True:
             parts += 1
             ended = await desk.send(
-                span, stop_when=partial(lambda before: len(desk.received) > before, len(desk.received)), rate=10
+                span,
+                stop_when=partial(lambda before: len(desk.received) > before, len(desk.received)),
+                rate=10,
+                left=left,
             )
-            span = ended.rest
+            span, left = ended.rest
             if ended.outcome == "sent":
                 break
         assert parts > 1
