@@ -254,12 +254,20 @@ class _Command:
 
     def _prepare(self) -> None:
         """What can be told to be wrong before anything is asked of AWS."""
+        from poller.decide.succession import table_name_of  # noqa: PLC0415
+        from poller.errors import ConfigurationError  # noqa: PLC0415
         from poller.operate.order import read_order  # noqa: PLC0415
         from poller.operate.replay_plan import routes_of  # noqa: PLC0415
         from poller.operate.wanted import other_filter  # noqa: PLC0415
 
         if self._given["resume"] is not None:
             self._order = read_order(self._given["resume"])
+            table = table_name_of(self._order.stream_arn)
+            if table != self._settings.stream.table_name:
+                problem = f"of the stream of {table}, and the settings name {self._settings.stream.table_name}"
+                raise ConfigurationError(f"--resume {self._given['resume']}: {problem}")
+        elif self._state is not None and self._state.exists():
+            raise ConfigurationError(f"--state {self._state}: exists; go on with it by --resume, or name another file")
         names = routes_of(self._settings, self._given["routes"] if self._order is None else self._order.routes)
         if self._given["filters"]:
             other_filter(self._given["filters"])

@@ -119,7 +119,8 @@ class _Command:
         from poller.operate.replay_plan import routes_of  # noqa: PLC0415
         from poller.operate.spans import Wish, span_of, start_of  # noqa: PLC0415
         from poller.operate.stream import Manners  # noqa: PLC0415
-        from poller.operate.tap import Counted, Tap  # noqa: PLC0415
+        from poller.operate.tally import Counted  # noqa: PLC0415
+        from poller.operate.tap import Tap  # noqa: PLC0415
         from poller.run.sift import Sifter  # noqa: PLC0415
         from poller.run.span import list_shards  # noqa: PLC0415
         from poller.startup import compile_filters  # noqa: PLC0415

@@ -82,7 +82,7 @@ def ended(result: Ended, targets: Sequence[Target], state: str | None) -> Iterat
             where = place.kind if place.sequence_number is None else f"after {place.sequence_number}"
             yield f"  {shard_id}: {where}"
         if progress.waiting:
-            yield f"  {counted(progress.waiting, 'message')} were read and not sent: they are read again"
+            yield f"  {counted(progress.waiting, 'message')} were read and not sent: they come first when it goes on"
     if state is not None:
         yield f"go on with: poller replay --resume {state}"
 

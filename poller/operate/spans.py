@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from poller.decide.span import Span
 from poller.errors import (
@@ -24,13 +24,7 @@ from poller.operate.names import match
 from poller.operate.places import read_target
 from poller.run.ports import Clock
 
-_NO_SHARD: Final = "the stream has no such shard (any more); `poller replay --from TRIM_HORIZON --dry-run` lists them"
-
-
-class Said(Protocol):
-    """Takes one line for the user."""
-
-    def __call__(self, text: str, /) -> None: ...
+_NO_SHARD: Final = "the stream has no such shard (any more); `poller leases --all` lists those that were ever read"
 
 
 @dataclass(frozen=True, slots=True)

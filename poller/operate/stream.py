@@ -24,7 +24,7 @@ from poller.settings import Settings
 from poller.startup import World, find_stream, open_aws
 
 # Of the 10 calls a second that DescribeStream allows an account the daemon may want most.
-_DESCRIBE_PER_S = 3.0
+_DESCRIBE_PER_S = 5.0
 _READING = Backoff(first_s=0.1, max_s=5.0)
 
 

@@ -9,12 +9,9 @@ from typing import Any
 
 from poller.decide.filter import Filter, Finding
 from poller.model import Match, Page, Sifted
-from poller.operate.tally import Counted
 from poller.operate.wanted import decoded, shown
 from poller.operate.words import utc
 from poller.run.shard import Sift
-
-__all__ = ["Counted", "Enough", "Passed", "Reason", "Tap", "as_json", "as_line"]
 
 _IMAGES = ("NewImage", "OldImage")
 

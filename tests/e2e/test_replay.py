@@ -15,6 +15,9 @@ from typing import Any
 
 import pytest
 
+from poller.decide.span import Span
+from poller.model import Position
+from poller.operate.order import Order, write_order
 from tests.e2e.command import Ended, endpoints, poller, poller_inside
 from tests.e2e.daemon import DEADLINE_S, wait_until
 from tests.e2e.story import Mailbox, Table, dynamodb, sqs
@@ -391,6 +394,20 @@ def test_a_damaged_state_file_is_refused(tmp_path: Path) -> None:
 
     assert (ended.code, ended.out) == (2, "")
     assert "not the state of a replay, or a damaged one" in ended.err
+
+
+def test_a_state_file_is_not_written_over_and_not_used_for_another_stream(tmp_path: Path) -> None:
+    state = str(tmp_path / "state.json")
+    write_order(
+        Path(state), Order("arn:aws:dynamodb:us-east-1:000000000000:table/Other/stream/1", Span(Position("x")), ())
+    )
+    for arguments, fault in (
+        (("--since", "1h", "--state", state), "exists; go on with it by --resume, or name another file"),
+        (("--resume", state), f"of the stream of Other, and the settings name {TABLE}"),
+    ):
+        ended = poller_inside("replay", *arguments, "--yes", environment=SETTINGS)
+        assert (ended.code, ended.out) == (2, "")
+        assert fault in ended.err
 
 
 def test_its_help_has_examples() -> None:
