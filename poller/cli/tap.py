@@ -78,7 +78,7 @@ class _Command:
     def __init__(self, settings: Settings, given: dict[str, Any]) -> None:
         self._settings = settings
         self._given = given
-        self._names: dict[str, str] = {}
+        self._short = sys.stdout.isatty()
         self._tap: Tap | None = None
 
     def run(self) -> int:
@@ -114,7 +114,6 @@ class _Command:
     async def _read(self, site: StreamSite) -> None:
         from poller.decide.pacing import PacingLimits  # noqa: PLC0415
         from poller.events import Event  # noqa: PLC0415
-        from poller.operate.names import short_names  # noqa: PLC0415
         from poller.operate.replay import told  # noqa: PLC0415
         from poller.operate.replay_plan import routes_of  # noqa: PLC0415
         from poller.operate.spans import Wish, span_of, start_of  # noqa: PLC0415
@@ -136,7 +135,6 @@ class _Command:
         span = await span_of(
             wish, start_of(wish, site.now_s), None, shards=shards, source=site.source, clock=site.clock
         )
-        self._names = short_names(shards) if sys.stdout.isatty() else {}
         both = given["matched"] == given["dropped"]
         self._tap = tap = Tap(
             Sifter([compiled for _, compiled in routes]),
@@ -162,5 +160,9 @@ class _Command:
         from poller.operate.tap import as_json, as_line  # noqa: PLC0415
 
         images = self._given["images"]
-        line = as_json(passed, images=images) if self._given["as_json"] else as_line(passed, self._names, images=images)
+        line = (
+            as_json(passed, images=images)
+            if self._given["as_json"]
+            else as_line(passed, short=self._short, images=images)
+        )
         click.echo(line)

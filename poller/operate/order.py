@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from poller.decide.span import Span
 from poller.errors import ConfigurationError, PollerError
-from poller.model import Position
+from poller.model import AT_TIMESTAMP, TRIM_HORIZON, Position
 from poller.operate.account import Left, Rest
 
 _VERSION: Final = 1
@@ -59,13 +59,13 @@ def read_order(path: Path) -> Order:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"--resume {path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (RecursionError, ValueError) as error:
         raise ConfigurationError(f"--resume {path}: not the state of a replay: {error}") from error
     try:
         if document["version"] != _VERSION:
             raise ConfigurationError(f"--resume {path}: of another version of poller; begin the replay anew")
         return _order(document)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise ConfigurationError(f"--resume {path}: not the state of a replay, or a damaged one") from error
 
 
@@ -128,7 +128,13 @@ def _place(position: Position) -> list[str | int]:
 
 
 def _position(place: list[Any]) -> Position:
-    kind, value = str(place[0]), place[1] if len(place) > 1 else None
-    if isinstance(value, int):
-        return Position(kind, timestamp_ms=value)
-    return Position(kind, sequence_number=value)
+    match place:
+        case ["TRIM_HORIZON"]:
+            return Position(TRIM_HORIZON)
+        case ["AT_TIMESTAMP", int(time_ms)] if time_ms >= 0:
+            return Position(AT_TIMESTAMP, timestamp_ms=time_ms)
+        case ["AT_SEQUENCE_NUMBER" | "AFTER_SEQUENCE_NUMBER" as kind, str(number)] if (
+            number.isascii() and number.isdigit()
+        ):
+            return Position(kind, sequence_number=number)
+    raise ValueError("no place in a shard")

@@ -155,11 +155,11 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
 # --- what is printed --------------------------------------------------------------------------------------------------
 
 
-def as_line(passed: Passed, short: Mapping[str, str], *, images: bool) -> str:
-    """One record on a line, images below it. `short`: shard ids for a terminal."""
+def as_line(passed: Passed, *, short: bool, images: bool) -> str:
+    """One record on a line, images below it. `short`: of a shard's id only the end, for a terminal."""
     created = "-" if passed.created_s is None else utc(passed.created_s)
     keys = _keys(passed.keys)
-    shard = short.get(passed.shard, passed.shard)
+    shard = f"…{passed.shard[-8:]}" if short else passed.shard
     where = f"{shard}  {passed.sequence_number or '-'}"
     line = f"{created}  {passed.event or '-':<6}  {where}  {keys}  {_verdict(passed, images)}"
     if images:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from poller.decide.span import Span
-from poller.model import Position
+from poller.model import TRIM_HORIZON, Position
 from poller.operate.order import Order, write_order
 from tests.e2e.command import Ended, endpoints, poller, poller_inside
 from tests.e2e.daemon import DEADLINE_S, wait_until
@@ -399,7 +399,8 @@ def test_a_damaged_state_file_is_refused(tmp_path: Path) -> None:
 def test_a_state_file_is_not_written_over_and_not_used_for_another_stream(tmp_path: Path) -> None:
     state = str(tmp_path / "state.json")
     write_order(
-        Path(state), Order("arn:aws:dynamodb:us-east-1:000000000000:table/Other/stream/1", Span(Position("x")), ())
+        Path(state),
+        Order("arn:aws:dynamodb:us-east-1:000000000000:table/Other/stream/1", Span(Position(TRIM_HORIZON)), ()),
     )
     for arguments, fault in (
         (("--since", "1h", "--state", state), "exists; go on with it by --resume, or name another file"),
