@@ -331,7 +331,7 @@ class Replay:
             case PageRead():
                 self._progress.records += sum(event.events.values())
             case DataLost():
-                text = f"{event.shard}: records are gone ({event.reason}) {event.position}: {event.action}"
+                text = told(event, self._told) or ""
                 self._progress.lost.append(text)
                 self._say(text)
             case QueueFailing():
@@ -346,8 +346,12 @@ def told(event: Event, already: set[str]) -> str | None:
     """What of a reader's trouble its user should know; the same only once."""
     text: str | None = None
     match event:
+        case DataLost():
+            text = f"{event.shard}: records are gone ({event.reason}) {event.position}: {event.action}"
         case ReadFailing():
             text = f"reading {event.shard} fails, and is tried again: {event.error}"
+            if event.code == "LimitExceededException":
+                text += "; a shard allows two readers at a time: somebody else may read it beside the daemon"
         case ReadRecovered():
             text = f"{event.shard} is read again, after {event.failing_s:.1f} s"
         case QueueRecovered():

@@ -261,6 +261,7 @@ async def test_throttling_expired_iterators_and_lost_answers_are_waited_out(site
 
     assert (ended.code, sorted(site.received)) == (0, expected)
     assert f"reading {site.shard.shard_id} fails, and is tried again: " in ended.err
+    assert "somebody else may read it beside the daemon" in ended.err
 
 
 async def test_records_that_are_gone_are_told_with_exit_code_1(site: Site) -> None:
