@@ -351,7 +351,7 @@ def told(event: Event, already: set[str]) -> str | None:
         case ReadFailing():
             text = f"reading {event.shard} fails, and is tried again: {event.error}"
             if event.code == "LimitExceededException":
-                text += "; a shard allows two readers at a time: somebody else may read it beside the daemon"
+                text += "; somebody else may read it beside the daemon"
         case ReadRecovered():
             text = f"{event.shard} is read again, after {event.failing_s:.1f} s"
         case QueueRecovered():

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from poller.model import AT_SEQUENCE_NUMBER, QueueInfo
+from poller.model import AT_SEQUENCE_NUMBER, Position, QueueInfo
 from poller.operate.order import Order
 from poller.operate.replay import Ended, Target
 from poller.operate.tally import Tally, Value
@@ -54,6 +54,14 @@ def plan(order: Order, tally: Tally, queues: Sequence[QueueInfo], shards: int) -
         yield f"route {route}: {counted(count, 'message')} to {queue.name}"
 
 
+def _place(place: Position) -> str:
+    if place.sequence_number is not None:
+        return f"{'at' if place.kind == AT_SEQUENCE_NUMBER else 'after'} {place.sequence_number}"
+    if place.timestamp_ms is not None:
+        return f"nothing yet, from {utc(place.timestamp_ms / 1000)}"
+    return "nothing yet, from the trim horizon"
+
+
 def _table(name: str, values: Sequence[Value]) -> Iterator[str]:
     width = max(len(name), *(len(value.value) + 2 for value in values))
     yield f"{name:<{width}}  {'records':>11}  {'wanted':>11}"
@@ -79,8 +87,7 @@ def ended(result: Ended, targets: Sequence[Target], state: str | None) -> Iterat
     if result.outcome != "sent":
         yield "stopped" if result.outcome == "interrupted" else f"given up: {result.why}"
         for shard_id, place in sorted(result.rest.span.places.items()):
-            where = place.kind if place.sequence_number is None else f"after {place.sequence_number}"
-            yield f"  {shard_id}: {where}"
+            yield f"  {shard_id}: {_place(place)}"
         if progress.waiting:
             yield f"  {counted(progress.waiting, 'message')} were read and not sent: they come first when it goes on"
     if state is not None:
