@@ -25,7 +25,19 @@ from poller.events import (
     ShardStarted,
     StartTimeUnsupported,
 )
-from poller.model import AT_TIMESTAMP, LATEST, SENTINELS, TRIM_HORIZON, Lease, Match, Page, Position, Record, Sifted
+from poller.model import (
+    AT_SEQUENCE_NUMBER,
+    AT_TIMESTAMP,
+    LATEST,
+    SENTINELS,
+    TRIM_HORIZON,
+    Lease,
+    Match,
+    Page,
+    Position,
+    Record,
+    Sifted,
+)
 from poller.run.buffer import Buffer
 from poller.run.ports import Clock, Limiter, StreamSource
 from poller.run.tenure import Tenure
@@ -91,11 +103,18 @@ class ShardReader:
 
     `closed()` tells whether the shard is known to be closed. `stopped` is true when data was lost and the settings say
     to stop there: nothing more is read, the lease is kept, and it is said again every minute. It begins within
-    `spread_s`.
+    `spread_s`, at `start` if that is given, whatever the lease says.
     """
 
     def __init__(
-        self, tenure: Tenure, reading: Reading, limiter: Limiter, closed: Callable[[], bool], spread_s: float = 0.05
+        self,
+        tenure: Tenure,
+        reading: Reading,
+        limiter: Limiter,
+        closed: Callable[[], bool],
+        spread_s: float = 0.05,
+        *,
+        start: Position | None = None,
     ) -> None:
         self.tenure = tenure
         self.stopped = False
@@ -104,7 +123,7 @@ class ShardReader:
         self._limiter = limiter
         self._closed = closed
         self._spread_s = spread_s
-        self._position, self._not_before_s = self._begin()
+        self._position, self._not_before_s = self._begin() if start is None else (start, None)
         self._iterator: str | None = None
         self._pause_s = 0.0
         self._caught_up = False
@@ -406,5 +425,5 @@ def begin(lease: Lease, *, fresh: bool) -> tuple[Position, float | None]:
 
 def _text(position: Position) -> str:
     if position.sequence_number is not None:
-        return f"after {position.sequence_number}"
+        return f"{'at' if position.kind == AT_SEQUENCE_NUMBER else 'after'} {position.sequence_number}"
     return position.kind if position.timestamp_ms is None else f"{position.kind} {position.timestamp_ms} ms"

@@ -72,3 +72,11 @@ def endpoints(dynamodb: str, sqs: str) -> dict[str, str]:
         "AWS_ENDPOINT_URL_DYNAMODB_STREAMS": dynamodb,
         "AWS_ENDPOINT_URL_SQS": sqs,
     }
+
+
+def poller_inside(*arguments: str, environment: Mapping[str, str]) -> Ended:
+    """The same within this process, without a terminal: for the many cases where only what it does is of interest."""
+    result = CliRunner().invoke(commands, arguments, env={**CREDENTIALS, **environment}, prog_name="poller")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Ended(result.exit_code, result.stdout, result.stderr)
