@@ -22,7 +22,7 @@ from poller.events import DaemonStarting, DaemonStopped, DaemonStopping, HttpLis
 from poller.observe.fanout import Fanout, Text
 from poller.observe.http import HttpServer, standard_pages
 from poller.observe.lag import LagMeter
-from poller.observe.log import LogSink, capture_libraries
+from poller.observe.log import LogSink, capture_libraries, hide_texts_of_errors
 from poller.observe.metrics import Metrics
 from poller.observe.outlet import Outlet, TextOutlet
 from poller.observe.overview import Overview
@@ -38,6 +38,7 @@ def main(configs: Sequence[Path], environ: Mapping[str, str]) -> int:
 
     Raises ConfigurationError, before anything is written to AWS, for settings that cannot work.
     """
+    hide_texts_of_errors()
     settings = load_all(environ, configs)
     try:
         return uvloop.run(Daemon(settings).run())
