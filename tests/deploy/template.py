@@ -22,7 +22,7 @@ def read(path: Path) -> dict[str, Any]:
     """The template; each short form (`!Ref x`) as an object with its long name."""
     yaml: Any = import_module("yaml")
 
-    class Loader(yaml.SafeLoader):  # type: ignore[misc, name-defined]  # there are no types for it
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # there are no types for it
         """Knows the tags."""
 
     def long_form(loader: Any, suffix: str, node: Any) -> dict[str, Any]:
@@ -92,8 +92,8 @@ class Evaluated:
         return self._parameters.get(name, PSEUDO.get(name, f"<{name}>"))
 
     def _sub(self, text: str | list[Any]) -> str:
-        text, names = (text, {}) if isinstance(text, str) else text
-        return re.sub(r"\$\{([\w:]+)\}", lambda match: self._name(match[1], names), text)
+        pattern, names = (text, {}) if isinstance(text, str) else text
+        return re.sub(r"\$\{([\w:]+)\}", lambda match: self._name(match[1], names), pattern)
 
     def _name(self, name: str, names: Mapping[str, Any]) -> str:
         return str(self.value(names[name]) if name in names else self._ref(name))
