@@ -108,7 +108,7 @@ clean: ## Remove the environments and caches
 
 .PHONY: image image-test
 
-image: ## The container image (IMAGE=poller BUILD_ARGS="--build-arg PYTHON_IMAGE=python:3.13-slim-bookworm")
+image: ## The container image (IMAGE=poller BUILD_ARGS="--build-arg PYTHON_IMAGE=python@sha256:...")
 	docker build $(BUILD_ARGS) --tag $(or $(IMAGE),poller) \
 	  --build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' poller/__init__.py) \
 	  --build-arg REVISION=$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown) .
