@@ -151,7 +151,7 @@ _HOLD_CONTENT: Final = frozenset(
 # All that is repeated of why credentials are refused: other texts quote the request, its session token included.
 _NOT_AUTHORIZED: Final = re.compile(
     r"User: arn:[\w+=,.@:/-]+ is not authorized to perform: [\w:*-]+"
-    r"( on resource: arn:[\w+=,.@:/*-]+)?( because [a-z -]+ allows)?"
+    r"( on resource: arn:[\w+=,.@:/*-]+)?( because no [A-Za-z -]+ allows| with an explicit deny in an? [A-Za-z -]+)?"
 )
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9._]{0,79}")
 
@@ -284,7 +284,7 @@ def _repeatable(kind: type[AwsError], operation: str, text: object) -> str:
     if operation in _HOLD_CONTENT:
         return ""
     # The services quote the value that they do not like: `Value 'x' at 'y' failed ...`, `Value (x) for parameter y ...`
-    return re.sub(r"\b([Vv]alue) .+? (at|for)\b", r"\1 ... \2", words)
+    return re.sub(r"\b([Vv]alue) .+?( (?:at|for)\b|$)", r"\1 ...\2", words)
 
 
 def _explain(kind: type[AwsError], code: str, status: int, operation: str, arn: str) -> tuple[str, str]:
