@@ -160,10 +160,10 @@ def test_every_module_is_compiled_and_nothing_can_be_installed(container: Contai
         compiled = importlib.util.cache_from_source
         print([str(one) for one in packages.rglob("*.py") if not pathlib.Path(compiled(one)).is_file()])
         print(importlib.util.find_spec("pip"))
-        tools = {"pip", "pip3", "ensurepip", "apt-get", "dpkg", "gcc", "cc", "make", "perl", "curl", "wget"}
-        found = [os.path.join(folder, name) for top in ("/usr", "/opt", "/bin", "/sbin")
-                 for folder, folders, files in os.walk(top) for name in tools & {*folders, *files}]
-        print([one for one in found if not one.startswith(("/usr/share/", "/usr/lib/apt/"))])
+        programs = {"pip", "pip3", "apt-get", "dpkg", "gcc", "cc", "make", "perl", "curl", "wget"}
+        print([folder + "/" + name for top in ("/usr", "/opt") for folder, folders, files in os.walk(top)
+               for name in {"pip", "ensurepip"} & set(folders) | programs & set(files)
+               if "/share/" not in folder + "/"])
         print([one for folder, _, files in os.walk("/usr") for name in files
                if not os.path.islink(one := os.path.join(folder, name)) and os.stat(one).st_mode & 0o6000])
     """

@@ -241,7 +241,7 @@ def test_a_value_that_the_service_quotes_is_left_out(text: str) -> None:
     message = str(_translate(_answer("InvalidParameterValue", 400, text), "GetQueueUrl"))
 
     assert "secret" not in message
-    assert "alue ... " in message
+    assert "alue ..." in message
 
 
 @pytest.mark.parametrize("operation", ["GetRecords", "PutObject", "ReceiveMessage", "SendMessageBatch"])
