@@ -10,7 +10,7 @@ import errno
 import logging
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Final, Protocol
 
@@ -41,9 +41,23 @@ class Answer:
     body: bytes
     content_type: str = _TEXT
     status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 Page = Callable[[], Answer]
+Query = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Queried:
+    """A page that takes what the address has behind its `?`."""
+
+    answer: Callable[[Query], Answer]
+
+    def __call__(self) -> Answer:
+        return self.answer({})
+
+
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -52,18 +66,25 @@ class Health(Protocol):
 
     def readiness(self) -> Answer: ...
 
-    def status(self) -> Answer: ...
+    def status(self, query: Query = ..., /) -> Answer: ...
 
 
-def standard_pages(render_metrics: Callable[[], bytes], health: Health | None = None) -> dict[str, Page]:
-    """The pages that every process has, by path, and those of a daemon's health; another one is one line more."""
+def standard_pages(
+    render_metrics: Callable[[], bytes], health: Health | None = None, front: Page | None = None
+) -> dict[str, Page]:
+    """The pages that every process has, by path, and those of a daemon's health; another one is one line more.
+
+    `front` is the one for people.
+    """
     pages: dict[str, Page] = {
         "/metrics": lambda: Answer(render_metrics(), CONTENT_TYPE),
         "/livez": lambda: Answer(b"ok\n"),
     }
     if health is not None:
         pages["/readyz"] = health.readiness
-        pages["/status"] = health.status
+        pages["/status"] = Queried(health.status)
+    if front is not None:
+        pages["/"] = front
     return pages
 
 
@@ -122,8 +143,8 @@ class HttpServer:
         page = self._pages.get(request.path)
         if page is None:
             return _plain(HTTPStatus.NOT_FOUND)
-        answer = page()
-        headers = {**_HEADERS, "Content-Type": answer.content_type}
+        answer = page.answer(request.query) if isinstance(page, Queried) else page()
+        headers = {**_HEADERS, "Content-Type": answer.content_type, **answer.headers}
         return web.Response(body=answer.body, status=answer.status, headers=headers)
 
 

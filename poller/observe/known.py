@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from poller.events import DaemonReady, FleetSeen
+from poller.observe.flow import Counts, Flow
 
 
 class Fault(NamedTuple):
@@ -78,7 +79,7 @@ class Known:
     """All of it. `working_at`: since when the daemon's start is over, and the first page of each of its shards read.
 
     `looked_at` and `discovered_at`: the last complete looks at the lease table and at the stream's shards; `nobodys`:
-    shards that could be read and that no living worker owns, since when.
+    shards that could be read and that no living worker owns, since when. `read` counts records in this process's life.
     """
 
     started_at: float
@@ -110,3 +111,15 @@ class Known:
     buffered_bytes: int = 0
     losses: list[Loss] = field(default_factory=list)
     losses_total: int = 0
+    read: int = 0
+    flow: Flow = field(default_factory=Flow)
+
+    def totals(self) -> Counts:
+        """What has flowed through since the process began, over all routes."""
+        routes = self.routes.values()
+        return Counts(
+            self.read,
+            sum(route.matched for route in routes),
+            sum(route.delivered for route in routes),
+            sum(route.dead_lettered for route in routes),
+        )
