@@ -26,6 +26,7 @@ from poller.observe.log import LogSink, capture_libraries
 from poller.observe.metrics import Metrics
 from poller.observe.outlet import Outlet, TextOutlet
 from poller.observe.overview import Overview
+from poller.observe.page import front_page
 from poller.observe.status import Report
 from poller.observe.watch import ByStream, Watch
 from poller.run.clock import SystemClock
@@ -141,7 +142,7 @@ class Daemon:
         http = self._process.http
         if not http.enabled:
             return
-        server = HttpServer(standard_pages(self._metrics.render, self._report))
+        server = HttpServer(standard_pages(self._metrics.render, self._report, front_page()))
         url = await server.start(http.host, http.port)
         stack.push_async_callback(server.stop)
         self._emit(HttpListening(url=url))
