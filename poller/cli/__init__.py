@@ -18,6 +18,8 @@ COMMANDS: Final = {
     "run": "poller.cli.run",
     "check": "poller.cli.check",
     "init": "poller.cli.init",
+    "status": "poller.cli.status",
+    "top": "poller.cli.top",
     "leases": "poller.cli.leases",
     "config": "poller.cli.config",
     "filter": "poller.cli.filter",
