@@ -79,6 +79,7 @@ class Tally:
     retrying: int
     retrying_s: float
     dead_lettered: int
+    failing: int = 0
     unlooked: str = ""
     streams: int = 1
 
@@ -91,6 +92,7 @@ class Tally:
             self.retrying + other.retrying,
             max(self.retrying_s, other.retrying_s),
             self.dead_lettered + other.dead_lettered,
+            self.failing + other.failing,
             self.unlooked or other.unlooked,
             self.streams + other.streams,
         )
@@ -136,6 +138,7 @@ def tally(seen: Seen) -> Tally:
         retrying=len(retrying),
         retrying_s=max((seen.wall_s - since_s for since_s in retrying), default=0.0),
         dead_lettered=int(known.flow.recently().dead_lettered),
+        failing=sum(one.failing is not None for one in known.shards.values()),
         unlooked="The stream is disabled and read to its end; its table has no newer one" if known.ended else "",
     )
 
@@ -145,6 +148,8 @@ def calm(sums: Tally) -> Verdict:
     parts = [sums.unlooked or _read(sums)]
     if sums.here:
         parts.append(f"{spoken(sums.behind_s)} behind" if sums.behind_s else "up to date")
+    if sums.failing:
+        parts.append(f"the last reads of {counted(sums.failing, 'shard')} failed")
     if sums.retrying:
         shards = counted(sums.retrying, "shard")
         parts.append(f"{shards} {'retries' if sums.retrying == 1 else 'retry'} a record for {spoken(sums.retrying_s)}")
@@ -152,7 +157,7 @@ def calm(sums: Tally) -> Verdict:
         parts.append("nothing retrying")
     if sums.dead_lettered:
         parts.append(f"{counted(sums.dead_lettered, 'record')} dead-lettered in the last 5 min")
-    looked_at = sums.retrying or sums.dead_lettered or sums.unlooked or sums.behind_s > BEHIND_S
+    looked_at = sums.failing or sums.retrying or sums.dead_lettered or sums.unlooked or sums.behind_s > BEHIND_S
     level = Level.ATTENTION if looked_at or sums.read < sums.open else Level.OK
     return Verdict(level, "; ".join(parts) + ".")
 
@@ -168,6 +173,8 @@ def _read(sums: Tally) -> str:
         all_ = "The only shard is read" if sums.open == 1 else "Both shards are read"
     if sums.here == sums.open:
         return all_
+    if sums.open == 1:
+        return f"{all_}, by another worker"
     return f"{all_}, {f'{sums.here:,} of them' if sums.here else 'none of them'} by this worker"
 
 

@@ -271,3 +271,52 @@ async def test_hostile_names_are_shown_and_are_no_markup(chromium: str, tmp_path
         assert await browser.run("document.querySelectorAll('img').length + document.scripts.length") == 1
         assert "owned" not in str(await browser.run("document.title")).replace(HOSTILE, "")
         assert browser.complaints == []
+
+
+async def test_several_streams_and_processes_are_picked_by_name_and_what_it_costs_is_shown_where_it_is_told(
+    chromium: str, tmp_path: Path
+) -> None:
+    story = thousand()
+    broken = Story()
+    broken.read(SeenLease(Lease("shardId-1", owner=ME), "reading"))
+    broken.watch(QueueFailing(stream=STREAM, route=ROUTE, queue="jobs", code="x", error="no", failing_s=9.0, waiting=1))
+    broken.watch(RouteWaiting(stream=STREAM, route=ROUTE, waiting=1, dead_letters=0))
+    as_processes = False
+
+    def status(query: Query) -> Answer:
+        first = json.loads(story.report.status({} if as_processes else query).body)
+        second = json.loads(broken.report.status(query).body)
+        second["stream"]["table"] = "Orders"
+        second["estimated_cost_usd_per_month"] = {"stream_reads": 0.52, "lease_writes": 1.5}
+        if as_processes:
+            processes = [
+                {"process": 0, "started_at": first["now"], "status": first},
+                {"process": 1, "started_at": first["now"], "status": second},
+                {"process": 2, "started_at": first["now"], "status": None},
+            ]
+            return Answer(json.dumps({"version": "1", "now": first["now"], "processes": processes}).encode())
+        verdict = {"level": "trouble", "text": "Stream Orders: It fails."}
+        return Answer(json.dumps(second | {"verdict": verdict, "streams": [first, second]}).encode())
+
+    async with served(status) as url, Browser(chromium, tmp_path / "profile") as browser:
+        await browser.open(url)
+        await browser.until("#text", lambda text: text == "Stream Orders: It fails.")
+        assert await browser.text("#name") == "Uploads"
+        assert (await browser.text("#streams")).split() == ["Uploads", "Look", "Orders", "Trouble"]
+        assert not await browser.run("document.getElementById('cost').checkVisibility()")
+        # Only with the keyboard: the second button.
+        await browser.run("document.querySelectorAll('#streams button')[1].focus()")
+        for kind in ("keyDown", "keyUp"):
+            await browser.call(
+                "Input.dispatchKeyEvent", type=kind, key="Enter", code="Enter", text="\r", windowsVirtualKeyCode=13
+            )
+        await browser.until("#name", lambda text: text == "Orders")
+        assert await browser.text("#costs") == "stream reads\n$0.52\nlease writes\n$1.50\ntogether\n$2.02"
+        await browser.open(await browser.run("location.href"))  # the choice is in the address
+        await browser.until("#name", lambda text: text == "Orders")
+        as_processes = True
+        await browser.until("#text", lambda text: text.startswith("process 1: Orders: Queue jobs has refused"))
+        await browser.until("#name", lambda text: text == "process 0: Uploads")
+        await browser.until("#page", lambda text: text == "1 to 50 of 1,000")
+        assert "process 2 Trouble" in (await browser.text("#streams")).replace("\n", " ")
+        assert browser.complaints == []

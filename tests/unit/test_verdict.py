@@ -201,6 +201,7 @@ def test_a_worker_without_any_shard_says_so() -> None:
     [
         (ShardRetrying(stream=STREAM, shard="S0", route=ROUTE, since_s=EPOCH_S - 75), "a record for 1 min 15 s"),
         (page("S0", 900.0), "15 min behind"),
+        (read_failing("S0"), "the last reads of 1 shard failed"),
         (looked(SeenLease(Lease("N"), "unowned")), "12 of 13 shards are read"),
         (StreamEnded(stream=STREAM, stream_arn="arn:1"), "The stream is disabled and read to its end"),
     ],
