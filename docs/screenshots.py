@@ -130,7 +130,8 @@ def terminal(url: str) -> str:
     console = Console(record=True, width=132, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(draw(seen, ROWS))
     svg = console.export_svg(title="poller top", theme=MONOKAI)
-    return re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # loaded from elsewhere
+    # Nothing of it is to be loaded from elsewhere.
+    return re.sub(r"@font-face \{.*?\}\s*|<!--.*?-->\s*", "", svg, flags=re.DOTALL)
 
 
 if __name__ == "__main__":
