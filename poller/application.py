@@ -8,9 +8,10 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Final, TypeVar
 
-from poller.assemble import assemble
+from poller.assemble import Assembled, assemble
 from poller.decide.filter import Filter
 from poller.decide.retry import Backoff
 from poller.errors import ConfigurationError
@@ -88,6 +89,7 @@ class Application:
         self._muster = muster
         self._stop = stop
         self._worker_id = worker_id
+        self._assembled: Assembled | None = None
         self._stream: Final = settings.stream.table_name
 
     async def run(self) -> bool:
@@ -104,6 +106,17 @@ class Application:
             return await self._work(found)
         finally:
             found.aws.close()
+
+    def reload(self, settings: Settings, filters: Sequence[Filter]) -> None:
+        """Other settings from now on, as far as they can be taken over at work (`poller.settings.changes`)."""
+        self._settings, self._filters = settings, filters
+        if self._assembled is not None:
+            self._assembled.adjust(settings, filters)
+
+    def _equipped(self, found: Found) -> Found:
+        """What was found at the start, with the settings of now."""
+        routes = zip(found.routes, self._settings.routes, self._filters, strict=True)
+        return replace(found, routes=tuple(replace(route, settings=new, filter=judge) for route, new, judge in routes))
 
     # --- the start ----------------------------------------------------------------------------------------------------
 
@@ -156,7 +169,8 @@ class Application:
         while True:
             began = clock.monotonic()
             try:
-                return await assemble(self._settings, found, self._world, self._worker_id).run(self._stop)
+                self._assembled = assemble(self._settings, self._equipped(found), self._world, self._worker_id)
+                return await self._assembled.worker.run(self._stop)
             except Exception as error:  # noqa: BLE001 - whatever it is, the stream must be read on
                 failures = 1 if clock.monotonic() - began > _CALM_S else failures + 1
                 wait_s = _REBUILD.wait_s(failures, self._world.rng.random())

@@ -115,6 +115,22 @@ class SettingsDoubtful(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsReloaded(Event):
+    """SIGHUP came, and the settings were read again. `applied` is in force; `need_restart` is changed, and is not."""
+
+    applied: tuple[str, ...]
+    need_restart: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsRefused(Event):
+    """SIGHUP came, and the settings cannot be used: those in force stay as they are."""
+
+    level: ClassVar[Level | None] = "error"
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DaemonStopping(Event):
     """Reading stops; what is in flight is settled, checkpointed and released."""
 
@@ -127,6 +143,27 @@ class DaemonStopped(Event):
 
     clean: bool
     seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessStarted(Event):
+    """With `--processes`: the worker with the number `child` was started."""
+
+    child: int
+    pid: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessEnded(Event):
+    """With `--processes`: a worker ended by itself, or not in order; the others are told to leave.
+
+    `by`: its exit code, or the signal that killed it.
+    """
+
+    level: ClassVar[Level | None] = "error"
+    child: int
+    pid: int
+    by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -329,6 +366,30 @@ class DataLost(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class IdlePollingStretched(Event):
+    """Idle shards are polled less often than the settings want it, to keep within cost.monthly_budget_usd.
+
+    `idle_max_s`: from now on, in place of `wanted_s`; `budget_usd`: this worker's part of the budget, of which
+    `other_usd` goes to shards with data, leases and queues. `kept` false: not even the longest pause keeps it.
+    """
+
+    stream: str
+    idle_max_s: float
+    wanted_s: float
+    budget_usd: float
+    other_usd: float
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IdlePollingRestored(Event):
+    """The budget allows again what the settings want."""
+
+    stream: str
+    idle_max_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ReadingPaused(Event):
     """The buffers are full since the queues do not take what was read; leases are kept."""
 
@@ -522,7 +583,7 @@ class CheckpointFailed(Event):
 class Delivered(Event):
     """The queue has these messages.
 
-    `latencies_s`: from each record's creation (whole seconds) to the queue's answer.
+    `latencies_s`: from each record's creation (whole seconds) to the queue's answer; `size_bytes`: of the whole batch.
     """
 
     level: ClassVar[Level | None] = None
@@ -530,6 +591,7 @@ class Delivered(Event):
     route: str
     count: int
     latencies_s: tuple[float, ...]
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -216,7 +216,7 @@ class Position:
 class Text(NamedTuple):
     """The part of an answer's body in which its records stand: one after another, with a comma between each two."""
 
-    body: bytes
+    body: bytes | bytearray
     begin: int
     end: int
 
@@ -315,6 +315,21 @@ class Message:
     group_id: str | None = None
     deduplication_id: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ReceivedMessage:
+    """A message as its queue hands it out. `receipt` is what it is hidden and deleted by; `sent_s` since the epoch.
+
+    `attributes` are those that hold text; `group_id` None but in a FIFO queue, or where a standard one was given it.
+    """
+
+    message_id: str
+    receipt: str
+    body: str
+    attributes: Mapping[str, str]
+    sent_s: float
+    group_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from poller.aws.session import Aws, AwsConfig
 from poller.aws.sqs import BotoQueue, WrongQueue, check_account, find_queue
 from poller.aws.streams import BotoStreamSource, BotoTables
 from poller.aws.survey import table_facts
-from poller.decide.filter import DEFAULT_PATTERN, Filter, PatternError, compile_filter
+from poller.decide.cost import Prices
+from poller.decide.filter import Filter
 from poller.decide.retry import Backoff
 from poller.decide.succession import foreign
 from poller.decide.trouble import Trouble
@@ -66,15 +67,21 @@ class Found:
     made_lease_table: bool
 
 
-def compile_filters(settings: Settings) -> tuple[Filter, ...]:
-    """Every route's filter. ConfigurationError names the setting and the path to the fault in the pattern."""
-    filters = []
-    for index, route in enumerate(settings.routes):
-        try:
-            filters.append(compile_filter([DEFAULT_PATTERN] if route.filter is None else route.filter, route.changed))
-        except PatternError as error:
-            raise settings.fault(f"route.{index}.filter", str(error)) from error
-    return tuple(filters)
+def prices(settings: Settings) -> Prices:
+    """The prices of the settings, for one of each."""
+    cost = settings.cost
+    return Prices(
+        get_records=cost.get_records_per_100k_usd / 1e5,
+        lease_read=cost.lease_read_per_million_usd / 1e6,
+        lease_write=cost.lease_write_per_million_usd / 1e6,
+        queue_request=cost.queue_request_per_million_usd / 1e6,
+        fifo_request=cost.fifo_request_per_million_usd / 1e6,
+    )
+
+
+def fifo_routes(settings: Settings) -> frozenset[str]:
+    """The routes whose queues are FIFO, which their names tell."""
+    return frozenset(route.name for route in settings.routes if route.queue.endswith(".fifo"))
 
 
 def open_aws(settings: Settings, world: World) -> Awaitable[Aws]:

@@ -20,7 +20,7 @@ from tests.standin.clients import Clients
 from tests.standin.world import ISOLATION, credentials
 
 _REAL_FIXTURES = {"dynamodb_local", "dynamodb_local_server", "elasticmq", "elasticmq_server"}
-_not_run_for_real = pytest.StashKey[int]()
+_NOT_RUN_FOR_REAL = "needs a real local server; not found:"
 
 
 # --- guards ---------------------------------------------------------------------------------------------------------
@@ -56,15 +56,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     missing = missing_for_real_servers() if _needs_real_servers(item) else []
     if not missing:
         return
-    reason = f"needs a real local server; not found: {', '.join(missing)}"
+    reason = f"{_NOT_RUN_FOR_REAL} {', '.join(missing)}"
     if os.environ.get("CI") == "true":
         pytest.fail(f"{reason} (skipped on a user's machine, required in CI)", pytrace=False)
-    item.config.stash[_not_run_for_real] = item.config.stash.get(_not_run_for_real, 0) + 1
     pytest.skip(reason)
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    count = config.stash.get(_not_run_for_real, 0)
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    skipped = terminalreporter.stats.get("skipped", ())
+    count = sum(1 for report in skipped if _NOT_RUN_FOR_REAL in str(report.longrepr))
     if count:
         missing = ", ".join(missing_for_real_servers())
         line = f"NOT TESTED ON REAL SERVERS: not found on this machine: {missing}; tests skipped: {count}"

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from poller.decide.batch import BatchLimits
+from poller.decide.cost import Prices
 from poller.decide.filter import DEFAULT_PATTERN, compile_filter
 from poller.decide.lineage import Start
 from poller.decide.pacing import PacingLimits
@@ -30,6 +31,7 @@ from poller.run.pace import Pace
 from poller.run.ports import StreamSource
 from poller.run.shard import Reading
 from poller.run.sift import Sifter
+from poller.run.thrift import Thrift
 from poller.run.worker import Worker
 from tests.memory.gates import open_gate
 from tests.memory.lease_table import MemoryLeaseTable
@@ -39,6 +41,7 @@ from tests.virtual import VirtualClock
 
 TABLE = "AnalysisMetadataTable"
 COMPLETE = "FILE_UPLOAD_COMPLETE"
+PRICES = Prices(0.2e-6, 0.125e-6, 0.625e-6, 0.4e-6, 0.5e-6)
 
 E = TypeVar("E", bound=Event)
 
@@ -60,6 +63,7 @@ class Options:
     messages_per_second: float | None = None
     follows_table: bool = True
     patterns: Sequence[object] = (DEFAULT_PATTERN,)
+    monthly_budget_usd: float | None = None
 
 
 class Rig:
@@ -102,6 +106,8 @@ class Rig:
         """A worker, not yet running. `emit`: where its events go, instead of to `events`."""
         options, emit = options or self.options, emit or self.events.append
         clock, rng = self.clock, random.Random(next(self._seeds))
+        pacing = PacingLimits(0.25, 1.0, options.page_limit)
+        thrift, emit = self._thrift(options, pacing, emit)
         buffer = Buffer(options.buffer_max_bytes, stream=TABLE, clock=clock, emit=emit)
         keeper = LeaseKeeper(
             self.leases,
@@ -131,7 +137,7 @@ class Rig:
             source=follower.source,
             sifter=Sifter([compile_filter(options.patterns)]),
             routes=[delivery],
-            pacing=PacingLimits(0.25, 1.0, options.page_limit),
+            pacing=pacing,
             backoff=Backoff(0.1, 5.0),
             on_data_loss=options.on_data_loss,
             slots=asyncio.Semaphore(32),
@@ -139,6 +145,7 @@ class Rig:
             clock=clock,
             emit=emit,
             rng=rng,
+            thrift=thrift,
         )
         self.workers += 1
         return Worker(
@@ -154,6 +161,26 @@ class Rig:
             emit=emit,
             rng=rng,
         )
+
+    def _thrift(self, options: Options, pacing: PacingLimits, emit: Emit) -> tuple[Thrift | None, Emit]:
+        """The budget's keeper, and where events go if there is one."""
+        if options.monthly_budget_usd is None:
+            return None, emit
+        thrift = Thrift(
+            pacing,
+            options.monthly_budget_usd,
+            PRICES,
+            fifo_routes=["default"],
+            stream=TABLE,
+            clock=self.clock,
+            emit=emit,
+        )
+
+        def both(event: Event) -> None:
+            emit(event)
+            thrift(event)
+
+        return thrift, both
 
     def _delivery(self, options: Options, held_back: Callable[[], bool], emit: Emit, rng: random.Random) -> Delivery:
         clock = self.clock

@@ -74,6 +74,7 @@ _CLASSES: Final[dict[type[AwsError], tuple[str, ...]]] = {
     DataTrimmed: ("TrimmedDataAccessException",),
     NotFound: (
         "NoSuchBucket",
+        "NoSuchKey",
         "NonExistentQueue",
         "QueueDoesNotExist",
         "ResourceNotFoundException",
@@ -132,11 +133,15 @@ _NOT_THE_CONTENT: Final = frozenset({"UnknownOperation", "UnknownOperationExcept
 
 # The IAM action behind an operation, where it is not `dynamodb:` and the operation's own name.
 _ACTIONS: Final = {
+    "ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
     "CreateQueue": "sqs:CreateQueue",
+    "DeleteMessageBatch": "sqs:DeleteMessage",
     "GetCallerIdentity": "sts:GetCallerIdentity",
+    "GetObject": "s3:GetObject",
     "GetQueueAttributes": "sqs:GetQueueAttributes",
     "GetQueueUrl": "sqs:GetQueueUrl",
     "PutObject": "s3:PutObject",
+    "ReceiveMessage": "sqs:ReceiveMessage",
     "SendMessageBatch": "sqs:SendMessage",
     "SetQueueAttributes": "sqs:SetQueueAttributes",
 }

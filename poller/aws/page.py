@@ -41,7 +41,6 @@ def decode_page(body: bytes | bytearray) -> Page:
     answer that is written as the service writes it only the frame is looked at: its records are cut apart when somebody
     asks for them, and should the text between the frame's ends be no records, that is when it is refused (AwsError).
     """
-    body = bytes(body)  # of bytes, it is the same; what is received into may be used again
     frame = _frame(body)
     if frame is None:
         return _cut(body)
@@ -51,7 +50,7 @@ def decode_page(body: bytes | bytearray) -> Page:
     return Page(_Uncut(body, next_iterator), next_iterator, len(body), Text(body, begin, end))
 
 
-def _frame(body: bytes) -> tuple[int, int, str] | None:
+def _frame(body: bytes | bytearray) -> tuple[int, int, str] | None:
     """Where the records begin and end, and the iterator; None for every other spelling, and for a shard's last page."""
     head = _HEAD.match(body)
     if head is None:
@@ -67,7 +66,7 @@ def _frame(body: bytes) -> tuple[int, int, str] | None:
 class _Uncut(Sequence[Buffer]):
     """The records of an answer, cut apart when the first is asked for."""
 
-    def __init__(self, body: bytes, next_iterator: str) -> None:
+    def __init__(self, body: bytes | bytearray, next_iterator: str) -> None:
         self._body = body
         self._next_iterator = next_iterator
         self._records: Sequence[Buffer] | None = None
@@ -97,7 +96,7 @@ class _Uncut(Sequence[Buffer]):
         return self._records
 
 
-def _cut(body: bytes) -> Page:
+def _cut(body: bytes | bytearray) -> Page:
     try:
         answer = _decode_answer(body)
     except (ValueError, RecursionError) as error:
@@ -112,7 +111,7 @@ def _cut(body: bytes) -> Page:
     return Page(records, next_iterator, len(body))
 
 
-def _decode_patiently(body: bytes, reason: Exception) -> Page:
+def _decode_patiently(body: bytes | bytearray, reason: Exception) -> Page:
     """For a page in which a string holds half of a surrogate pair (`\\ud800`): a record must not stop its neighbours.
 
     msgspec refuses the whole text, the standard library takes it. A name that stands twice is refused here.
@@ -147,7 +146,7 @@ class _Reader:
     # Values are only passed over: no number is too large for that.
     _value: Final = json.JSONDecoder(parse_int=str, parse_float=str, parse_constant=_refuse).raw_decode
 
-    def __init__(self, body: bytes) -> None:
+    def __init__(self, body: bytes | bytearray) -> None:
         self._text = body.decode("latin-1")
         self._place = 0
 

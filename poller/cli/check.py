@@ -61,9 +61,9 @@ async def _check(settings: Sequence[Settings]) -> list[list[Finding]]:
     """What is found of each application, all of them asked at once."""
     import asyncio  # noqa: PLC0415
 
+    from poller.filters import compile_filters  # noqa: PLC0415
     from poller.inspect.check import check  # noqa: PLC0415
     from poller.run.clock import SystemClock  # noqa: PLC0415
-    from poller.startup import compile_filters  # noqa: PLC0415
 
     filters = [compile_filters(one) for one in settings]
     clock = SystemClock()

@@ -94,8 +94,8 @@ def _of_patterns(patterns: tuple[str, ...], changed: tuple[str, ...]) -> Filter:
 
 
 def _of_route(name: str | None, config: Path | None) -> Filter:
+    from poller.filters import compile_filters  # noqa: PLC0415
     from poller.settings import load  # noqa: PLC0415
-    from poller.startup import compile_filters  # noqa: PLC0415
 
     settings = load(os.environ, config)
     names = [route.name for route in settings.routes]

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from poller.cli.asking import ask, base_url, timeout_option, url_option
+from poller.cli.ask import base_url, get, timeout_option, url_option
 
 
 @click.command(short_help="Ask the daemon on this machine whether it is ready; exit code 0 or 1.")
@@ -30,7 +30,7 @@ def command(url: str | None, timeout_s: float, live: bool) -> int:
       poller healthcheck --url http://127.0.0.1:9464
     """
     base = base_url(os.environ) if url is None else url
-    status, body = ask(base, "/livez" if live else "/readyz", timeout_s)
+    status, body = get(base, "/livez" if live else "/readyz", timeout_s)
     if status == 200:
         click.echo("alive" if live else "ready")
         return 0
@@ -50,5 +50,5 @@ def _reasons(body: bytes) -> list[str]:
 
 
 def _part(reason: Mapping[str, Any]) -> str:
-    """A daemon with several streams says of which one it is."""
-    return f"stream {reason['stream']}: {reason['part']}" if "stream" in reason else str(reason["part"])
+    """A daemon of several processes, or with several streams, says of which one it is."""
+    return ": ".join([*(f"{name} {reason[name]}" for name in ("process", "stream") if name in reason), reason["part"]])

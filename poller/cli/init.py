@@ -33,8 +33,8 @@ def command(*, configs: tuple[Path, ...], dry_run: bool, story_table: bool, as_j
     """
     import asyncio  # noqa: PLC0415 - as is boto3, which --help need not wait for
 
+    from poller.filters import compile_filters  # noqa: PLC0415
     from poller.settings import load_all  # noqa: PLC0415
-    from poller.startup import compile_filters  # noqa: PLC0415
 
     settings = load_all(os.environ, configs)
     for one in settings:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
+
+if TYPE_CHECKING:
+    from poller.settings import Settings
 
 
 class Duration(click.ParamType[float]):
@@ -57,3 +61,11 @@ _config: Final = partial(
 config_option = _config("--config", callback=_only_one, help=_HELP)
 # Of those that can do so for several, each with a file of its own.
 configs_option = _config("--config", "configs", help=f"{_HELP} Once for each of several streams.")
+
+
+def known_routes(settings: Settings, names: Iterable[str]) -> None:
+    """Raises UsageError for a route that the settings do not have."""
+    known = [route.name for route in settings.routes]
+    for name in names:
+        if name not in known:
+            raise click.UsageError(f"--route: there is no route {name!r}; there is {', '.join(known)}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from poller.cli.asking import ask, base_url, timeout_option, url_option
+from poller.cli.ask import base_url, get, timeout_option, url_option
 from poller.errors import PollerError
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def look(base: str, timeout_s: float, asked: str) -> tuple[object, Told]:
 
     from poller.operate.told import told  # noqa: PLC0415
 
-    status, body = ask(base, f"/status{asked}", timeout_s, _NOBODY)
+    status, body = get(base, f"/status{asked}", timeout_s, _NOBODY)
     if status != 200:
         raise PollerError(f"{base.rstrip('/')}/status answers {status}: not a daemon of this version; look at --url")
     try:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from poller.cli import status
-from poller.cli.asking import base_url, timeout_option, url_option
+from poller.cli.ask import base_url, timeout_option, url_option
 from poller.cli.parameters import Duration
 from poller.errors import PollerError
 

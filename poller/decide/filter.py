@@ -69,7 +69,7 @@ class Filter:
 
     `paths` are the ends of all that it reads of a record, `changed` the attributes of which one must differ, `text` the
     filter for people. `wants_all`: no record can be other than wanted. `needles`: the JSON of every record that it
-    wants holds one of these as it stands, unless it holds a `\\u`; None: that cannot be said.
+    wants holds one of these as it stands, unless it holds a `\\u00`; None: that cannot be said.
     """
 
     def __init__(self, patterns: Sequence[Sequence[Tree]], texts: Sequence[str], changed: tuple[str, ...]) -> None:
@@ -190,7 +190,7 @@ def _predicate(tree: Tree) -> Callable[[object], bool]:
     judge = _judge_tree(tree)
     ways = tuple((leaf.path, leaf.strings, not leaf.checks, _judge_leaf(leaf)) for leaf in leaves_of(tree))
 
-    def matches(record: object) -> bool:
+    def patiently(record: object) -> bool:
         for path, strings, only_strings, judge_leaf in ways:
             value: Any = record
             try:  # nearly always so: spelled out, since this runs for every record
@@ -207,7 +207,40 @@ def _predicate(tree: Tree) -> Callable[[object], bool]:
                 return False
         return True
 
+    getters = [_getter(path) for path, *_ in ways]
+    if not all(only_strings for _, _, only_strings, _ in ways) or None in getters:
+        return patiently
+    straight = tuple((get, strings) for get, (_, strings, _, _) in zip(getters, ways, strict=True) if get)
+
+    def matches(record: object) -> bool:
+        """A quarter of the time, for a record that has a text at the end of each way."""
+        try:
+            for get, strings in straight:
+                value = get(record)
+                if value not in strings:
+                    return not isinstance(value, str) and patiently(record)
+        except (KeyError, TypeError):
+            return patiently(record)
+        return True
+
     return matches
+
+
+def _getter(path: tuple[str, ...]) -> Callable[[Any], Any] | None:
+    """What stands at the end of a path through objects; None for a path that is too long to spell out."""
+    match path:
+        case (a,):
+            return lambda record: record[a]
+        case (a, b):
+            return lambda record: record[a][b]
+        case (a, b, c):
+            return lambda record: record[a][b][c]
+        case (a, b, c, d):
+            return lambda record: record[a][b][c][d]
+        case (a, b, c, d, e):
+            return lambda record: record[a][b][c][d][e]
+        case _:
+            return None
 
 
 def _judge_leaf(leaf: Leaf) -> Judge:

@@ -27,7 +27,7 @@ class Leaf:
     """The list of values at the end of one path: a value matches if it is one of `strings` or passes one of `checks`.
 
     `absent_matches`: a record without a value there matches too (`"exists": false`). `text` is the list as JSON.
-    `comparisons`: how many a value may cost. `needles`: JSON that holds a matching value, and no `\\u`, holds one of
+    `comparisons`: how many a value may cost. `needles`: JSON that holds a matching value, and no `\\u00`, holds one of
     these as it stands; None: nothing of the kind is known.
     """
 

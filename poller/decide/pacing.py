@@ -6,12 +6,15 @@ a full page is followed at once, a page with records soon, and empty ones ever l
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 # A page this full, of records or of bytes (1 MB at most), tells of more behind it.
 _FULL_RECORDS = 0.5
 _FULL_BYTES = 512 * 1024
 _GROWTH = 1.5
+# However small the budget: an idle shard is not left alone for longer, as no setting can say either.
+STRETCHED_MAX_S = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,3 +47,16 @@ def next_pause_s(
     if last_pause_s < limits.idle_min_s:
         return limits.idle_min_s
     return min(limits.idle_max_s, last_pause_s * _GROWTH)
+
+
+def stretched_idle_max_s(
+    limits: PacingLimits, *, left_usd: float, shards: int, polling_usd: float
+) -> tuple[float, bool]:
+    """The longest pause between two polls of an idle shard with which so many cost no more than `left_usd` a month.
+
+    `polling_usd`: what one poll a second costs a month. Never shorter than the settings want it, never longer than
+    `STRETCHED_MAX_S`; false: not even that keeps the budget.
+    """
+    needed_s = math.inf if left_usd <= 0.0 else shards * polling_usd / left_usd
+    idle_max_s = max(limits.idle_max_s, min(STRETCHED_MAX_S, needed_s))
+    return idle_max_s, needed_s <= idle_max_s

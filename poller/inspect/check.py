@@ -115,7 +115,8 @@ class Check:
         except PollerError as error:
             return [fault("stream", error)]
         views = view_findings(self._settings, stream, self._filters)
-        return [state_finding(stream), *views, *await reading_findings(aws, stream)]
+        followed = self._settings.stream.table is not None
+        return [state_finding(stream), *views, *await reading_findings(aws, stream, followed=followed)]
 
     # --- permissions --------------------------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ def _waiting_letters(part: str, info: QueueInfo, attributes: Mapping[str, str]) 
     if not waiting:
         return [ok(part, f"{info.name} is empty")]
     letters = "1 dead letter waits" if waiting == 1 else f"{waiting:,} dead letters wait"
-    mend = "read them: their attributes say why, from which route and when"
+    mend = "see them: poller dead-letters; send them again: poller redrive"
     return [warning(part, f"{letters} in {info.name}", mend)]
 
 

@@ -33,8 +33,11 @@ def state_finding(stream: StreamInfo) -> Finding:
     return warning("stream", text, "enable it again with NEW_IMAGE or NEW_AND_OLD_IMAGES")
 
 
-async def reading_findings(aws: Aws, stream: StreamInfo) -> list[Finding]:
-    """The shards, and whether one of them can be read: its first record, which is shown to nobody."""
+async def reading_findings(aws: Aws, stream: StreamInfo, *, followed: bool) -> list[Finding]:
+    """The shards, and whether one of them can be read: its first record, which is shown to nobody.
+
+    `followed`: the stream is that of a table by name, and the one that replaces it will be read after it.
+    """
     source = BotoStreamSource(aws, stream.arn, stream.table)
     try:
         shards, complete = await _shards(source)
@@ -43,7 +46,8 @@ async def reading_findings(aws: Aws, stream: StreamInfo) -> list[Finding]:
     closed = sum(shard.closed for shard in shards)
     more = "" if complete else f"; only the first {_PAGES_MAX} pages of the listing were looked at"
     counted = ok("shards", f"{len(shards)}: {len(shards) - closed} open, {closed} closed{more}")
-    return [counted, *await _one_page(source, shards), *await _listing(aws, stream)]
+    listed = await _listing(aws, stream) if followed else []
+    return [counted, *await _one_page(source, shards), *listed]
 
 
 async def _shards(source: BotoStreamSource) -> tuple[list[Shard], bool]:

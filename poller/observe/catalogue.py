@@ -12,14 +12,15 @@ from typing import Final, NamedTuple
 
 from poller import events
 from poller.events import Event
-from poller.observe.log import LIBRARY_EVENT
+from poller.observe.log import EMBEDDED_EVENT, LIBRARY_EVENT
 
 _HEAD: Final = """\
 # What is logged
 
 One event is one line. Names never change; a line may get more fields. Every line has `ts` (UTC, to the millisecond),
-`level` and `event`, and then the fields of its event, in this order. Those whose name ends in `_s` are seconds. No line
-at any level holds an item's content or its key: sequence numbers, event ids and error codes are positions, not content.
+`level` and `event`, and then the fields of its event, in this order; with `poller run --processes N`, between them,
+`process`: 1 to N, 0 for the parent. Fields whose name ends in `_s` are seconds. No line at any level holds an item's
+content or its key: sequence numbers, event ids and error codes are positions, not content.
 
 A fault that lasts is one line when it begins, one now and then while it lasts, and one when it is over.
 
@@ -55,6 +56,14 @@ LIBRARY: Final = Entry(
     " which shows requests and answers.",
 )
 
+EMBEDDED: Final = Entry(
+    EMBEDDED_EVENT,
+    "info",
+    ("_aws", "Stream", "Route"),
+    "Metrics for CloudWatch in its embedded metric format, once a minute if `log.embedded_metrics` is set, at any"
+    " `POLLER_LOG_LEVEL`; their names and values follow. `Route` only in those of a route.",
+)
+
 
 def entries() -> list[Entry]:
     """Every event of `poller.events`, in the order in which they stand there."""
@@ -65,7 +74,7 @@ def entries() -> list[Entry]:
 def markdown() -> str:
     """The whole page."""
     known = entries()
-    logged = [entry for entry in [*known, LIBRARY] if entry.level is not None]
+    logged = [entry for entry in [*known, LIBRARY, EMBEDDED] if entry.level is not None]
     by_level = [f"## {level}\n\n{_table(entry for entry in logged if entry.level == level)}" for level in _ORDER]
     return "\n".join([_HEAD, *by_level, _COUNTED + _table(entry for entry in known if entry.level is None)])
 

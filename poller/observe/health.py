@@ -169,7 +169,8 @@ def _unread(shard: ShardKnown, known: Known, bounds: Bounds, now: float) -> tupl
     since = max(shard.taken_at if shard.polled_at is None else shard.polled_at, known.resumed_at)
     # A pause is told once, for all shards.
     until = now if known.paused_at is None else min(now, known.paused_at)
-    if until - since <= bounds.unread_s:
+    stretched_s = known.stretched_s if now < known.stretched_until else 0.0
+    if until - since <= bounds.unread_s + 2 * stretched_s:
         return None
     if shard.failing is not None:
         return since, f"It is not read: {_said(shard.failing)}"

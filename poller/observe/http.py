@@ -12,12 +12,12 @@ import socket
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from aiohttp import web
 
 from poller.errors import ConfigurationError
-from poller.observe.metrics import CONTENT_TYPE
+from poller.observe.exposition import CONTENT_TYPE
 
 CONNECTIONS_MAX: Final = 64
 # A connection that brings no whole request for so long is closed, be it slow, silent or just kept alive.
@@ -30,6 +30,8 @@ _TEXT: Final = "text/plain; charset=utf-8"
 _METHODS: Final = ("GET", "HEAD")
 # aiohttp's own default tells its version and Python's.
 _HEADERS: Final = {"Server": "poller", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -44,20 +46,22 @@ class Answer:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Page = Callable[[], Answer]
+# What an answer is made from is known here, or has to be asked for elsewhere.
+Known = Callable[[], Answer]
 Query = Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
-class Queried:
+class Queried(Generic[T]):
     """A page that takes what the address has behind its `?`."""
 
-    answer: Callable[[Query], Answer]
+    answer: Callable[[Query], T]
 
-    def __call__(self) -> Answer:
+    def __call__(self) -> T:
         return self.answer({})
 
 
+Page = Known | Callable[[], Awaitable[Answer]]
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
@@ -70,13 +74,13 @@ class Health(Protocol):
 
 
 def standard_pages(
-    render_metrics: Callable[[], bytes], health: Health | None = None, front: Page | None = None
-) -> dict[str, Page]:
+    render_metrics: Callable[[], bytes], health: Health | None = None, front: Known | None = None
+) -> dict[str, Known]:
     """The pages that every process has, by path, and those of a daemon's health; another one is one line more.
 
     `front` is the one for people.
     """
-    pages: dict[str, Page] = {
+    pages: dict[str, Known] = {
         "/metrics": lambda: Answer(render_metrics(), CONTENT_TYPE),
         "/livez": lambda: Answer(b"ok\n"),
     }
@@ -117,6 +121,11 @@ class HttpServer:
         bound = self._server.sockets[0].getsockname()[1]
         return f"http://{f'[{host}]' if ':' in host else host}:{bound}"
 
+    async def start_on(self, listening: socket.socket) -> None:
+        """Takes over a socket that listens already."""
+        self._listener = _Listener(self._answer, self._connections_max, self._idle_s)
+        self._server = await asyncio.get_running_loop().create_server(self._listener, sock=listening)
+
     async def stop(self) -> None:
         """Closes everything at once, whatever clients are doing."""
         if self._server is None or self._listener is None:
@@ -127,7 +136,7 @@ class HttpServer:
         self._server = None
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        response = self._respond(request)
+        response = await self._respond(request)
         try:
             async with asyncio.timeout(self._answer_s):
                 await response.prepare(request)
@@ -137,13 +146,14 @@ class HttpServer:
                 request.transport.abort()
         return response
 
-    def _respond(self, request: web.BaseRequest) -> web.Response:
+    async def _respond(self, request: web.BaseRequest) -> web.Response:
         if request.method not in _METHODS:
             return _plain(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": ", ".join(_METHODS)})
         page = self._pages.get(request.path)
         if page is None:
             return _plain(HTTPStatus.NOT_FOUND)
-        answer = page.answer(request.query) if isinstance(page, Queried) else page()
+        made = page.answer(request.query) if isinstance(page, Queried) else page()
+        answer = made if isinstance(made, Answer) else await made
         headers = {**_HEADERS, "Content-Type": answer.content_type, **answer.headers}
         return web.Response(body=answer.body, status=answer.status, headers=headers)
 

@@ -79,7 +79,8 @@ class Known:
     """All of it. `working_at`: since when the daemon's start is over, and the first page of each of its shards read.
 
     `looked_at` and `discovered_at`: the last complete looks at the lease table and at the stream's shards; `nobodys`:
-    shards that could be read and that no living worker owns, since when. `read` counts records in this process's life.
+    shards that could be read and that no living worker owns, since when. `stretched_s`: for how long a budget lets idle
+    shards alone, beyond the settings, until `stretched_until`. `read` counts records in this process's life.
     """
 
     started_at: float
@@ -105,6 +106,8 @@ class Known:
     shards: dict[str, ShardKnown] = field(default_factory=dict)
     unpolled: set[str] = field(default_factory=set)
     routes: dict[str, RouteKnown] = field(default_factory=dict)
+    stretched_s: float = 0.0
+    stretched_until: float = 0.0
     paused_at: float | None = None
     resumed_at: float = 0.0
     buffered_records: int = 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import select
 import time
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
@@ -20,9 +21,12 @@ import structlog
 from poller.events import Event, Level, LogLinesLost
 
 Format = Literal["auto", "json", "console"]
+Render = Callable[[object, str, MutableMapping[str, Any]], bytes]
 
-# The one line that is not from `poller.events`: something that a library had to say.
+# A line that is not from `poller.events`: something that a library had to say.
 LIBRARY_EVENT: Final = "library_logged"
+# And the lines that are for CloudWatch, if they are asked for.
+EMBEDDED_EVENT: Final = "metrics_embedded"
 
 _NUMBERS: Final[dict[str, int]] = {
     "debug": logging.DEBUG,
@@ -47,19 +51,28 @@ class LogSink:
     `now`: seconds since the epoch. OSError, ValueError: the stream is gone; that is for `Fanout` to report.
     """
 
-    def __init__(self, level: Level, form: Format, stream: BinaryIO, *, now: Callable[[], float] = time.time) -> None:
-        self.level: Final = _NUMBERS[level]
+    def __init__(
+        self,
+        level: Level,
+        form: Format,
+        stream: BinaryIO,
+        *,
+        process: int | None = None,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`process`: which of several that write to the same place; each line says so, and is written in one piece."""
         terminal = stream.isatty()
         console = form == "console" or (form == "auto" and terminal)
-        logger = structlog.wrap_logger(
-            structlog.BytesLoggerFactory(stream)(),
-            processors=[_Stamp(now), _ConsoleLine(colours=terminal) if console else _json_line],
-            wrapper_class=structlog.make_filtering_bound_logger(self.level),
-        ).bind()
-        self._methods: Final[dict[str, Callable[..., Any]]] = {name: getattr(logger, name) for name in _NUMBERS}
-        # What to call for each class of events, and its fields; nothing to call: it is not logged at this level.
-        self._plans: Final[dict[type[Event], tuple[Callable[..., Any] | None, str, tuple[str, ...]]]] = {}
+        render: Render = _ConsoleLine(colours=terminal) if console else _json_line
+        said_by: dict[str, object] = {}
+        if process is not None:
+            render, said_by = _InOnePiece(render), {"process": process}
+        self._stamp: Final = _Stamp(now, said_by)
+        self._render: Final = render
+        self._stream: Final = stream
         self._lost = 0
+        self.set_level(level)
+        self._line = structlog.BytesLoggerFactory(stream)().msg
 
     def __call__(self, event: Event) -> None:
         kind = type(event)
@@ -67,9 +80,30 @@ class LogSink:
         if method is not None:
             self._write(method, name, {field: _brief(getattr(event, field)) for field in names})
 
+    def set_level(self, level: Level) -> None:
+        """From the next line on. Libraries' lines are bridged by the level that held when that was set up."""
+        self.level = _NUMBERS[level]
+        logger = structlog.wrap_logger(
+            structlog.BytesLoggerFactory(self._stream)(),
+            processors=[self._stamp, self._render],
+            wrapper_class=structlog.make_filtering_bound_logger(self.level),
+        ).bind()
+        self._methods: dict[str, Callable[..., Any]] = {name: getattr(logger, name) for name in _NUMBERS}
+        # What to call for each class of events, and its fields; nothing to call: it is not logged at this level.
+        self._plans: dict[type[Event], tuple[Callable[..., Any] | None, str, tuple[str, ...]]] = {}
+
     def library(self, level: Level, **said: object) -> None:
         """A line of a library's."""
         self._write(self._methods[level], LIBRARY_EVENT, said)
+
+    def embed(self, document: Mapping[str, object]) -> None:
+        """A line of metrics for CloudWatch: JSON, whatever level and format the others have. One that fails is lost."""
+        try:
+            self._line(_json_line(None, "info", self._stamp(None, "info", {"event": EMBEDDED_EVENT, **document})))
+        except OSError:
+            self._lost += 1
+        except ValueError:
+            return  # the stream is closed; `Fanout` says so when it meets it
 
     def _write(self, method: Callable[..., Any], name: str, said: Mapping[str, object]) -> None:
         """A line, and before it how many have not got through since the last one that has."""
@@ -95,14 +129,15 @@ def _brief(value: object) -> object:
 
 
 class _Stamp:
-    """Puts time, level and event before the fields."""
+    """Puts time, level, event, and who says it where there are several, before the fields."""
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], said_by: Mapping[str, object]) -> None:
         self._now = now
+        self._said_by = said_by
 
     def __call__(self, _logger: object, method: str, said: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         at = datetime.fromtimestamp(self._now(), UTC).isoformat(timespec="milliseconds")
-        return {"ts": at.replace("+00:00", "Z"), "level": method, "event": said.pop("event"), **said}
+        return {"ts": at.replace("+00:00", "Z"), "level": method, "event": said.pop("event"), **self._said_by, **said}
 
 
 def _json_line(_logger: object, _method: str, said: MutableMapping[str, Any]) -> bytes:
@@ -124,9 +159,29 @@ class _ConsoleLine:
         return " ".join([at[11:-1], level, event, *values]).encode("utf-8")
 
 
+class _InOnePiece:
+    """Cuts the longest values until a pipe takes the line whole, so that no other process's gets into it."""
+
+    def __init__(self, render: Render) -> None:
+        self._render = render
+
+    def __call__(self, logger: object, method: str, said: MutableMapping[str, Any]) -> bytes:
+        line = self._render(logger, method, dict(said))
+        while len(line) >= select.PIPE_BUF:  # its end is not in it yet
+            longest = max(said, key=lambda name: len(_text(said[name])))
+            text = _text(said[longest])
+            said[longest] = f"{text[: len(text) // 2]}..."
+            line = self._render(logger, method, dict(said))
+        return line
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else _encode(value)
+
+
 def _plain(value: object) -> str:
     """The value on one line; in quotes and escaped when it holds anything but printable text without blanks."""
-    text = value if isinstance(value, str) else _encode(value)
+    text = _text(value)
     if text and text.isprintable() and not any(mark in text for mark in (" ", '"', "=")):
         return text
     if text.isprintable():

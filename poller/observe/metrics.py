@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final, Protocol
 
 from prometheus_client import CollectorRegistry, generate_latest
 
 from poller import events
+from poller.decide.cost import Prices
 from poller.events import Event
+from poller.observe.cost_metrics import CostMetrics
 from poller.observe.fleet_metrics import FleetMetrics
 from poller.observe.process_metrics import ProcessMetrics, Ready
 from poller.observe.record_metrics import RecordMetrics
 from poller.observe.series import Handlers
 from poller.observe.shard_metrics import ShardMetrics
-
-CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 # Events that only the log tells. Every other one is counted by some group; a test holds this list and them together.
 LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
@@ -30,8 +30,12 @@ LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
         events.SettingsDoubtful,
         events.DaemonStopping,
         events.DaemonStopped,
+        events.ProcessStarted,  # `poller_process_up` is made from the processes' answers
+        events.ProcessEnded,
         events.TaskFailed,
         events.LogLinesLost,
+        events.IdlePollingStretched,  # the estimated cost, and shard_last_poll_timestamp_seconds
+        events.IdlePollingRestored,
         events.StreamReplaced,
         events.StreamSwitched,
         events.StreamEnded,
@@ -70,17 +74,27 @@ class Group(Protocol):
 
 
 class Metrics:
-    """A sink of events. `per_shard` false leaves the series of single shards out. `wall`: seconds since the epoch."""
+    """A sink of events. `wall`: seconds since the epoch.
 
-    def __init__(self, *, per_shard: bool = True, wall: Callable[[], float] = time.time) -> None:
+    Without `per_shard` there are no series of single shards; those of each stream's worst one stand for them.
+    """
+
+    def __init__(
+        self,
+        *,
+        per_shard: bool = True,
+        wall: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.registry: Final = CollectorRegistry()
         groups: list[Group] = [
             RecordMetrics(self.registry),
             FleetMetrics(self.registry),
             ProcessMetrics(self.registry),
+            ShardMetrics(self.registry, wall, per_shard=per_shard),
         ]
-        if per_shard:
-            groups.append(ShardMetrics(self.registry, wall))
+        self._cost: Final = CostMetrics(self.registry, monotonic)
+        groups.append(self._cost)
         self._groups: Final = tuple(groups)
         handlers: dict[type[Event], tuple[Callable[[Any], None], ...]] = {}
         for group in groups:
@@ -107,10 +121,18 @@ class Metrics:
         for group in self._groups:
             group.register_route(stream, route)
 
+    def register_cost(self, stream: str, prices: Prices, fifo_routes: Collection[str]) -> None:
+        """The stream's estimated cost exists from now on, at 0. `fifo_routes`: those whose queues are FIFO."""
+        self._cost.register_cost(stream, prices, fifo_routes)
+
+    def costs(self, stream: str) -> dict[str, float] | None:
+        """What the stream's requests of this worker cost, US dollars a month by what for; None: nobody knows prices."""
+        return self._cost.costs(stream).by_what() if self._cost.knows(stream) else None
+
     def register_ready(self, ready: Callable[[], bool]) -> None:
         """`poller_ready` exists from now on; `ready` is asked at each scrape."""
         Ready(self.registry, ready)
 
     def render(self) -> bytes:
-        """Everything, in the text format whose type is `CONTENT_TYPE`."""
+        """Everything, in the text format whose type is `exposition.CONTENT_TYPE`."""
         return generate_latest(self.registry)

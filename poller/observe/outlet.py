@@ -9,8 +9,14 @@ import errno
 import io
 import os
 import select
+import stat
+import sys
+from contextlib import suppress
+from typing import BinaryIO, TextIO, cast
 
 from typing_extensions import Buffer, override
+
+from poller.observe.fanout import Text
 
 
 class Outlet(io.RawIOBase):
@@ -70,3 +76,53 @@ class TextOutlet:
 
     def flush(self) -> None:
         """Nothing is kept back."""
+
+
+def standard_output(*, shared: bool = False) -> BinaryIO:
+    """Where the log goes; nowhere for a process that was started with its output closed.
+
+    `shared`: other processes write there at the same time, none of them more than a pipe takes at once.
+    """
+    if sys.stdout is None:
+        return open(os.devnull, "wb")
+    descriptor = _descriptor(sys.stdout)
+    if descriptor is None:
+        return sys.stdout.buffer
+    return cast("BinaryIO", Outlet(_unwaiting(descriptor) if shared else descriptor))
+
+
+def _unwaiting(descriptor: int) -> int:
+    """For a pipe that others may fill between a look and a write: the same pipe opened anew, as one that never waits.
+
+    Only Linux knows how, and not everybody may; else it stays as it is, and the write waits in that one moment.
+    """
+    if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+        with suppress(OSError):
+            return os.open(f"/proc/self/fd/{descriptor}", os.O_WRONLY | os.O_NONBLOCK)
+    return descriptor
+
+
+def last_resort() -> Text:
+    """Where it is said that the log fails."""
+    if sys.stderr is None:
+        return io.StringIO()
+    descriptor = _descriptor(sys.stderr)
+    return sys.stderr if descriptor is None else TextOutlet(descriptor)
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    """None for what somebody has put in its place."""
+    try:
+        return stream.fileno()
+    except io.UnsupportedOperation:
+        return None
+
+
+def give_up_standard_output() -> None:
+    """What nobody reads any more is still in the buffer: Python's own end would fail on it, with exit code 120."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), 1)

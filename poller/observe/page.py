@@ -12,12 +12,12 @@ import re
 from importlib import resources
 from typing import Final
 
-from poller.observe.http import Answer, Page
+from poller.observe.http import Answer, Known
 
 _INLINE: Final = re.compile(r"<(script|style)>(.*?)</\1>", re.DOTALL)
 
 
-def front_page() -> Page:
+def front_page() -> Known:
     """Read once; the answer is always the same."""
     html = resources.files("poller.observe").joinpath("page.html").read_text("utf-8")
     headers = {

@@ -6,13 +6,16 @@ import platform
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from poller import __version__
-from poller.events import ApiCalled, LimiterWaited, LoopLagged
+from poller.events import ApiCalled, LimiterWaited, LoopLagged, SettingsRefused, SettingsReloaded
 from poller.observe.series import PREFIX, Counter, Handlers, Histogram
+
+# Label values that exist at 0 from the start; others are counted as they come.
+LIMITERS: Final = ("get_records", "describe_stream")
 
 _CALLS_S: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _WAITS_S: Final = (0.001, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -50,6 +53,8 @@ class ProcessMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         registry.register(_BuildInfo())
+        # Memory, CPU time, file descriptors, start: read from /proc at each scrape; where there is none, left out.
+        ProcessCollector(namespace="poller", registry=registry)
         on = ("service", "operation")
         self._calls = Counter(
             registry, "api_requests_total", "Requests to AWS by code: OK or the error's.", *on, "code"
@@ -60,11 +65,18 @@ class ProcessMetrics:
         self._wait_s = Histogram(
             registry, "throttle_wait_seconds", "How long calls waited for their limiter.", "limiter", bounds=_WAITS_S
         )
+        for limiter in LIMITERS:
+            self._wait_s.start(limiter)
         self._lag_s = Histogram(
             registry, "event_loop_lag_seconds", "How late the event loop woke a timer.", bounds=_WAITS_S
         )
         self._lag_s.start()
+        self._reloads = Counter(registry, "reloads_total", "Times that settings were read again, on SIGHUP.", "result")
+        for result in ("ok", "refused"):
+            self._reloads.start(result)
         self.handlers: Handlers = {
+            SettingsReloaded: lambda _: self._on_reload("ok"),
+            SettingsRefused: lambda _: self._on_reload("refused"),
             ApiCalled: self._on_call,
             LimiterWaited: self._on_wait,
             LoopLagged: self._on_lag,
@@ -83,6 +95,9 @@ class ProcessMetrics:
 
     def _on_wait(self, event: LimiterWaited) -> None:
         self._wait_s.observe((event.limiter,), event.seconds)
+
+    def _on_reload(self, result: str) -> None:
+        self._reloads.values[result,] += 1
 
     def _on_lag(self, event: LoopLagged) -> None:
         self._lag_s.observe((), event.seconds)

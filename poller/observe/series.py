@@ -58,11 +58,15 @@ class Gauge(Collector):
         self._labels = labels
         registry.register(self)
 
+    def family(self, without: str | None = None) -> GaugeMetricFamily:
+        """Its name, text and labels, and no series yet. `without`: a label to leave out."""
+        return GaugeMetricFamily(*self._named, labels=[label for label in self._labels if label != without])
+
     def describe(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(*self._named, labels=self._labels)
+        yield self.family()
 
     def collect(self) -> Iterator[Metric]:
-        family = GaugeMetricFamily(*self._named, labels=self._labels)
+        family = self.family()
         for labels, value in self.values.items():
             family.add_metric(labels, value)
         yield family

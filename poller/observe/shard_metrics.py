@@ -22,6 +22,7 @@ from poller.events import (
     ShardStopped,
 )
 from poller.observe.series import Gauge, Handlers
+from poller.observe.worst import Worst, oldest_since
 
 # How long a stream keeps a record (DynamoDB's developer guide, "Change data capture for DynamoDB Streams").
 RETENTION_S: Final = 24 * 3600
@@ -30,9 +31,13 @@ _ENDS: Final = (LeaseLost, LeaseReleased, ShardFinished, ShardStopped)
 
 
 class ShardMetrics:
-    """Times are seconds since the epoch, for Prometheus to subtract. `wall`: this machine's clock, in seconds."""
+    """Times are seconds since the epoch, for Prometheus to subtract. `wall`: this machine's clock, in seconds.
 
-    def __init__(self, registry: CollectorRegistry, wall: Callable[[], float]) -> None:
+    Without `per_shard` the series are those of the worst shard of each stream, and have no label `shard`.
+    """
+
+    def __init__(self, registry: CollectorRegistry, wall: Callable[[], float], *, per_shard: bool = True) -> None:
+        shown, registry = registry, registry if per_shard else CollectorRegistry()
         on = ("stream", "shard")
         self._behind = Gauge(
             registry,
@@ -58,6 +63,12 @@ class ShardMetrics:
             "When the last page came; until then, when reading began.",
             *on,
         )
+        self._unsaved = Gauge(
+            registry,
+            "shard_uncheckpointed_since_timestamp_seconds",
+            "When the first records came that no checkpoint was written after; 0: there are none.",
+            *on,
+        )
         self._retrying = Gauge(
             registry,
             "shard_retrying_since_timestamp_seconds",
@@ -65,6 +76,13 @@ class ShardMetrics:
             *on,
             "route",
         )
+        if not per_shard:
+            shown.register(Worst(self._behind, max))
+            shown.register(Worst(self._data_loss, min))
+            shown.register(Worst(self._polled, min))
+            shown.register(Worst(self._retrying, oldest_since))
+            shown.register(Worst(self._checkpoint, min))
+            shown.register(Worst(self._unsaved, oldest_since))
         self._wall = wall
         self._routes: dict[str, list[str]] = {}
         self._shards: set[tuple[str, str]] = set()
@@ -92,6 +110,7 @@ class ShardMetrics:
         began = self._wall()
         self._polled.values.setdefault(shard, began)
         self._checkpoint.values.setdefault(shard, began)
+        self._unsaved.values.setdefault(shard, 0.0)
         for route in self._routes.get(event.stream, ()):
             self._retrying.values.setdefault((*shard, route), 0.0)
 
@@ -100,6 +119,8 @@ class ShardMetrics:
         if shard in self._shards:
             self._behind.values[shard] = page.behind_s
             self._polled.values[shard] = page.polled_at_s
+            if not self._unsaved.values[shard] and any(page.events.values()):
+                self._unsaved.values[shard] = page.polled_at_s
 
     def _on_behind(self, event: ShardBehind) -> None:
         shard = (event.stream, event.shard)
@@ -115,6 +136,7 @@ class ShardMetrics:
         shard = (event.stream, event.shard)
         if shard in self._shards:
             self._checkpoint.values[shard] = event.at_s
+            self._unsaved.values[shard] = 0.0
 
     def _on_retrying(self, event: ShardRetrying) -> None:
         if (event.stream, event.shard) in self._shards:
@@ -124,7 +146,7 @@ class ShardMetrics:
     def _on_end(self, event: LeaseLost | LeaseReleased | ShardFinished | ShardStopped) -> None:
         shard = (event.stream, event.shard)
         self._shards.discard(shard)
-        for gauge in (self._behind, self._data_loss, self._checkpoint, self._polled):
+        for gauge in (self._behind, self._data_loss, self._checkpoint, self._polled, self._unsaved):
             gauge.values.pop(shard, None)
         for route in self._routes.get(event.stream, ()):
             self._retrying.values.pop((*shard, route), None)

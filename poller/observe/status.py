@@ -17,7 +17,7 @@ from poller.observe.flow import Counts, Steps
 from poller.observe.health import Bounds, Reason, readiness
 from poller.observe.http import Answer, Query
 from poller.observe.known import Fault, Known, RouteKnown, ShardKnown
-from poller.observe.selection import SHARDS_MAX, Wanted, owners, select
+from poller.observe.selection import Wanted, owners, select
 from poller.observe.shard_metrics import RETENTION_S
 from poller.observe.verdict import Seen, Tally, Verdict, tally, verdict
 from poller.run.ports import Clock
@@ -27,8 +27,6 @@ from poller.settings.origins import masked
 # How many reasons are told one by one: the oldest.
 REASONS_MAX: Final = 50
 
-__all__ = ["REASONS_MAX", "SHARDS_MAX", "Object", "Report", "Times", "json_answer", "readiness_answer", "status_answer"]
-
 _JSON: Final = "application/json"
 
 Object = dict[str, Any]
@@ -36,9 +34,19 @@ _NO_QUERY: Final[Query] = {}
 
 
 class Report:
-    """The two pages of one stream, and the answer behind `poller_ready`. `known` is kept up to date by others."""
+    """The two pages of one stream, and the answer behind `poller_ready`. `known` is kept up to date by others.
 
-    def __init__(self, known: Known, settings: Settings, clock: Clock) -> None:
+    `costs`: what this worker's requests cost, US dollars a month by what for; None: it is not known.
+    """
+
+    def __init__(
+        self,
+        known: Known,
+        settings: Settings,
+        clock: Clock,
+        costs: Callable[[], dict[str, float] | None] = lambda: None,
+    ) -> None:
+        self._costs = costs
         self._known = known
         self._settings = settings
         self._bounds = Bounds.of(settings)
@@ -98,6 +106,7 @@ class Report:
             "lease_table": self._lease_table(times),
             "buffers": self._buffers(times),
             "flow": _flow(known, times),
+            "estimated_cost_usd_per_month": self._cost(),
             "data_losses": {
                 "count": known.losses_total,
                 "first": [{**loss._asdict(), "at": times.at(loss.at)} for loss in known.losses],
@@ -146,6 +155,10 @@ class Report:
             ],
         }
 
+    def _cost(self) -> dict[str, float] | None:
+        costs = self._costs()
+        return None if costs is None else {what: round(usd, 4) for what, usd in costs.items()}
+
     def _buffers(self, times: Times) -> Object:
         return {
             "records": self._known.buffered_records,
@@ -190,8 +203,13 @@ def status_answer(query: Query, status: Callable[[Wanted], Object]) -> Answer:
     try:
         wanted = Wanted.of(query)
     except ValueError as error:
-        return Answer(f"400 {error}\n".encode(), status=400)
+        return not_wanted(error)
     return json_answer(status(wanted))
+
+
+def not_wanted(error: ValueError) -> Answer:
+    """400: the query cannot be read."""
+    return Answer(f"400 {error}\n".encode(), status=400)
 
 
 def readiness_answer(reasons: Sequence[Reason], times: Times) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -21,6 +22,8 @@ from poller.events import (
     Emit,
     Event,
     FleetSeen,
+    IdlePollingRestored,
+    IdlePollingStretched,
     LeaseLost,
     LeaseReleased,
     LeaseTableFailing,
@@ -97,6 +100,8 @@ class Watch:
             DaemonReady: self._on_found,
             DaemonStopping: self._on_stopping,
             TaskFailed: self._on_worker_failed,
+            IdlePollingStretched: self._on_stretched,
+            IdlePollingRestored: self._on_restored,
             ReadingPaused: self._on_paused,
             ReadingResumed: self._on_resumed,
             Buffered: self._on_buffered,
@@ -177,6 +182,16 @@ class Watch:
             route.waiting = route.dead_letters_waiting = 0
             route.retrying_shards.clear()
 
+    def _on_stretched(self, event: IdlePollingStretched, now: float) -> None:
+        """Pauses that have begun last as long as they were to."""
+        shortened = event.idle_max_s < self.known.stretched_s and now < self.known.stretched_until
+        if not shortened:
+            self.known.stretched_s = event.idle_max_s
+        self.known.stretched_until = math.inf
+
+    def _on_restored(self, _event: IdlePollingRestored, now: float) -> None:
+        self.known.stretched_until = now + 2 * self.known.stretched_s
+
     def _on_paused(self, _event: ReadingPaused, now: float) -> None:
         self.known.paused_at = now
 
@@ -204,7 +219,7 @@ class Watch:
         known = self.known
         known.fleet, known.looked_at = event, now
         if not event.lists:
-            known.discovered_at = now  # another worker sees to it
+            known.discovered_at, known.discovery_failing = now, None  # another worker sees to it
         nobodys = [row.lease.shard_id for row in event.rows if row.state in _NOBODYS]
         known.nobodys = {shard: known.nobodys.get(shard, now) for shard in nobodys}
         for lease, _ in event.rows:

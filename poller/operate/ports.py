@@ -1,11 +1,11 @@
-"""What the commands need of the lease table."""
+"""What the commands need of the lease table, and of a dead-letter queue."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from poller.model import Lease
+from poller.model import Lease, QueueInfo, ReceivedMessage
 
 
 class Leases(Protocol):
@@ -28,3 +28,22 @@ class Leases(Protocol):
         `seek_time_ms`: with LATEST and AT_TIMESTAMP the instant that is meant, with TRIM_HORIZON 0 (whatever the first
         start said, everything is wanted), None with a sequence number; `time_ms`: now. Both since the epoch.
         """
+
+
+class LetterBox(Protocol):
+    """A dead-letter queue, read by people. At most ten messages a call; raises AwsError as `run.ports.Queue` does."""
+
+    @property
+    def info(self) -> QueueInfo: ...
+
+    async def waiting(self) -> int:
+        """About how many messages it holds, those that somebody has received and not deleted included."""
+
+    async def receive(self, count: int, hidden_s: int) -> Sequence[ReceivedMessage]:
+        """The next ones, hidden from everybody for so long. None: there are none to be seen just now."""
+
+    async def hide(self, receipts: Sequence[str], hidden_s: int) -> Sequence[str]:
+        """Hides them for so long from now on; 0: they can be received again at once. The receipts that failed."""
+
+    async def delete(self, receipts: Sequence[str]) -> Sequence[str]:
+        """The receipts that failed: their messages are still there, as far as anybody knows."""

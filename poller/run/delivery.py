@@ -120,6 +120,17 @@ class Delivery:
             self._tell_since(tenure.shard_id, None)
 
     @property
+    def message_bytes_max(self) -> int:
+        """What its queue takes."""
+        return self._limits.batch.bytes_max
+
+    def adjust(self, limits: RouteLimits) -> None:
+        """Other limits from now on, also for what waits already."""
+        self._limits = limits
+        self._lanes.limits = limits.batch
+        self._wake.set()
+
+    @property
     def waiting(self) -> int:
         """Entries that are not settled."""
         return len(self._lanes)
@@ -251,7 +262,15 @@ class Delivery:
             self.settle(*accepted)
             self._queue_works(now)
             latencies_s = tuple([entry.record.age_s(wall) for entry in accepted])
-            self._emit(Delivered(stream=self._stream, route=self.name, count=len(accepted), latencies_s=latencies_s))
+            self._emit(
+                Delivered(
+                    stream=self._stream,
+                    route=self.name,
+                    count=len(accepted),
+                    latencies_s=latencies_s,
+                    size_bytes=sum([entry.size_bytes for entry in batch]),
+                )
+            )
         if refused:
             self._refused_some(refused, accepted=bool(accepted))
 

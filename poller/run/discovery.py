@@ -28,6 +28,9 @@ _LISTINGS_TO_FORGET = 3
 # How long a shard that exists and is not listed may keep the shards below it waiting. Not so many looks: when many
 # shards end at once there are many of those in a second.
 _HIDDEN_S = 8.0
+# How long after the first start's instant a listing may still tell what had ended by then. A later one may show shards
+# that have begun and ended since, and whose records are wanted.
+_PROMPT_S = 5.0
 _CREATES_AT_ONCE = 16
 _ASKED_AT_ONCE = 8
 # How many finished rows are looked after in one look at the stream: each costs a call, and none is urgent.
@@ -288,7 +291,8 @@ class Discovery:
     def _start_in_force(self, rows: Mapping[str, Lease]) -> Start:
         """What the rows say, else the start asked for; LATEST only at the first look, whose instant it stands for."""
         if self._beginning is not None:  # the row that there is was made by this very look
-            return self._beginning
+            late = self._beginning.checkpoint == LATEST and self._asked_at > self._instant_at + _PROMPT_S
+            return Start(TRIM_HORIZON, self._beginning.time_ms) if late else self._beginning
         start = start_of(rows.values(), self._start)
         if start.checkpoint == LATEST:
             # On the service's clock, since records' creation times are compared with it.

@@ -244,6 +244,7 @@ class LeaseKeeper:
                     if self.tenures.get(tenure.shard_id) is not tenure:
                         return False
                     tenure.closed = True  # from the moment on at which another worker may have it
+                    self._stand()
                     await self.table.call("release", self.table.rows.release(tenure.lease))
             except LeaseConflict:
                 if tried:
@@ -278,8 +279,12 @@ class LeaseKeeper:
         tenure.end()
         del self.tenures[tenure.shard_id]
         self._parting.discard(tenure.shard_id)
-        self.standing.dropped(self.tenures.values())
+        self._stand()
         self.on_over(tenure)
+
+    def _stand(self) -> None:
+        """What is being given back may be nobody's by now, and is no sign of life, whenever the answer comes."""
+        self.standing.dropped(tenure for tenure in self.tenures.values() if not tenure.closed)
 
     def table_failing(self) -> bool:
         """Has the table failed to answer several times in a row? What is sent now may not be checkpointed in time."""

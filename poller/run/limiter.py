@@ -6,6 +6,7 @@ Pacing decides when to call; this is the safety net below it, so that no defect 
 from __future__ import annotations
 
 import asyncio
+from weakref import WeakSet
 
 from asyncio_throttle.throttler import Throttler
 
@@ -70,3 +71,26 @@ class ThrottleLimiter(Throttler):
         now = self._clock.monotonic()
         self._task_logs.append(now)
         return now
+
+
+class ShardLimiters:
+    """A limiter for each shard, all with the same rate, which may change while they are in use."""
+
+    def __init__(self, name: str, rate: float, clock: Clock, emit: Emit) -> None:
+        self._name = name
+        self._rate = rate
+        self._clock = clock
+        self._emit = emit
+        self._made: WeakSet[ThrottleLimiter] = WeakSet()
+
+    def __call__(self) -> ThrottleLimiter:
+        """A new one."""
+        limiter = ThrottleLimiter(self._name, self._rate, self._clock, self._emit)
+        self._made.add(limiter)
+        return limiter
+
+    def set_rate(self, rate: float) -> None:
+        """Of all of them, from the next call on."""
+        self._rate = rate
+        for limiter in self._made:
+            limiter.set_rate(rate)

@@ -274,11 +274,16 @@ def letter(
 
 def store_key(record: Record, why: Why) -> str:
     """The name of the whole record in the bucket: `<table>/<route>/<yyyy>/<mm>/<dd>/<event id or a hash>.json`."""
-    table, route = (_UNSAFE_IN_KEY.sub("_", part).lstrip(".")[:128] or "_" for part in (why.table, why.route))
     day = datetime.fromtimestamp(why.now_s, UTC).strftime("%Y/%m/%d")
     event_id = record.event_id
     name = event_id if _SAFE_IN_KEY.fullmatch(event_id) else _hash(event_id or record.body)
-    return f"{table}/{route}/{day}/{name}.json"
+    return f"{store_prefix(why.table, why.route)}/{day}/{name}.json"
+
+
+def store_prefix(table: str, route: str) -> str:
+    """How the names of all of a route's records in the bucket begin."""
+    parts = (_UNSAFE_IN_KEY.sub("_", part).lstrip(".")[:128] or "_" for part in (table, route))
+    return "/".join(parts)
 
 
 # What a letter does without if there is no room, in this order: first what the log and the body's ARN say as well.

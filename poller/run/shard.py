@@ -28,6 +28,7 @@ from poller.model import AT_TIMESTAMP, LATEST, SENTINELS, TRIM_HORIZON, Lease, M
 from poller.run.buffer import Buffer
 from poller.run.ports import Clock, Limiter, StreamSource
 from poller.run.tenure import Tenure
+from poller.run.thrift import Thrift
 
 # How far before the start time a record may be stamped and still belong to what came after it: creation times are
 # rounded down, to the second by the service and to the minute by DynamoDB Local. A record too many is sent, none too
@@ -62,7 +63,8 @@ class Sift(Protocol):
 class Reading:
     """What all readers of a stream share. `slots` bounds the GetRecords calls under way.
 
-    `suspect` is called when a shard is not found: the stream itself may be gone.
+    `suspect` is called when a shard is not found: the stream itself may be gone. `thrift`: how often idle shards are
+    polled, where there is a budget.
     """
 
     stream: str
@@ -78,6 +80,7 @@ class Reading:
     emit: Emit
     rng: random.Random
     suspect: Callable[[], None] = lambda: None
+    thrift: Thrift | None = None
 
 
 class ShardReader:
@@ -209,14 +212,17 @@ class ShardReader:
         self._at_tip = not records
         self._caught_up = self._caught_up or self._at_tip
         self._last_created_s = sifted.last_created_s or self._last_created_s
+        thrift = reading.thrift
         self._pause_s = next_pause_s(
-            reading.pacing,
+            reading.pacing if thrift is None else thrift.limits,
             self._pause_s,
             records=records,
             size_bytes=page.size_bytes,
             caught_up=self._caught_up,
             closed=self._closed(),
         )
+        if thrift is not None:
+            thrift.polled(records=len(page.records), pause_s=self._pause_s)
         self._report(page, sifted)
         return self._pause_s
 

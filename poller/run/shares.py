@@ -150,14 +150,14 @@ class Shares:
         shards = {"reading": 0, "waiting_for_parent": 0, "draining": 0, "unowned": 0, "finished": 0}
         for row in seen:
             shards["unowned" if row.state == "expired" else row.state] += 1
-        unrenewed_s = self._clock.monotonic() - self._keeper.standing.written_at
+        written_at = self._keeper.standing.written_at
         return FleetSeen(
             stream=self._stream,
             shards=shards,
             held=len(self._keeper.tenures),
             workers=plan.workers,
             lists=plan.lists,
-            unrenewed_s=max(0.0, unrenewed_s) if self._keeper.tenures else 0.0,
+            unrenewed_s=max(0.0, self._clock.monotonic() - written_at) if written_at > -math.inf else 0.0,
             rows=seen,
         )
 

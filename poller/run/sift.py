@@ -43,6 +43,10 @@ class Sifter:
     """Compiled once for all routes of a stream. `filters` are the routes' own, in the order of the routes."""
 
     def __init__(self, filters: Sequence[Filter]) -> None:
+        self.exchange(filters)
+
+    def exchange(self, filters: Sequence[Filter]) -> None:
+        """Other filters from the next page on, for the same routes."""
         self._wants = tuple((index, each.matches) for index, each in enumerate(filters))
         decoders = Decoders({path for each in filters for path in each.paths})
         self._decode, self._decode_likely = decoders.record, decoders.likely

@@ -14,6 +14,7 @@ from poller.settings.origins import Origin, Origins
 from poller.settings.sections import (
     AwsSettings,
     CheckpointSettings,
+    CostSettings,
     HttpSettings,
     LeaseSettings,
     LogSettings,
@@ -41,6 +42,7 @@ class Settings(BaseSettings):
     http: HttpSettings = Field(default_factory=HttpSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    cost: CostSettings = Field(default_factory=CostSettings)
     routes: tuple[RouteSettings, ...] = Field(alias="route", max_length=ROUTES_MAX)
 
     _origins: Origins = PrivateAttr(default_factory=Origins)

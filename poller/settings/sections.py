@@ -21,6 +21,8 @@ from poller.settings.values import (
     LogLevel,
     MessageAttributes,
     Patterns,
+    PlainText,
+    Price,
     QueueName,
     Rate,
     RegionName,
@@ -48,6 +50,11 @@ _PARTITIONS: Final = {
     "eu-isoe-": "aws-iso-e",
     "eusc-": "aws-eusc",
 }
+
+
+def partition_of(region: str) -> str:
+    """The part of AWS that a region is in, as ARNs name it."""
+    return next((name for prefix, name in _PARTITIONS.items() if region.startswith(prefix)), "aws")
 
 
 def refused(problem: str, setting: str = "") -> PydanticCustomError:
@@ -95,7 +102,7 @@ class StreamSettings(Section):
         region, written = self.arn_region, (self.arn or "").split(":")[1]
         if region is None:
             return None
-        partition = next((name for prefix, name in _PARTITIONS.items() if region.startswith(prefix)), "aws")
+        partition = partition_of(region)
         if written == partition:
             return None
         mend = f"write arn:{partition}:..., or give the table's name as stream.table (POLLER_TABLE)"
@@ -106,6 +113,11 @@ class StreamSettings(Section):
         """The table's name, as given or as the ARN has it."""
         match = _STREAM_ARN.fullmatch(self.arn or "")
         return match["table"] if match else self.table or ""
+
+    @property
+    def arn_account(self) -> str | None:
+        """The account that the stream's ARN names, None without an ARN."""
+        return self.arn.split(":")[4] if self.arn else None
 
     @property
     def arn_region(self) -> str | None:
@@ -171,12 +183,25 @@ class LogSettings(Section):
 
     level: LogLevel = "info"
     format: Literal["auto", "json", "console"] = "auto"
+    embedded_metrics: bool = False
 
 
 class MetricsSettings(Section):
     """What is counted."""
 
     per_shard: bool = True
+
+
+class CostSettings(Section):
+    """What AWS takes for what is asked of it, and how much a month may cost. Prices in US dollars."""
+
+    monthly_budget_usd: Rate | None = None
+    prices_from: PlainText = "us-east-1, 2026-11"
+    get_records_per_100k_usd: Price = 0.02
+    lease_read_per_million_usd: Price = 0.125
+    lease_write_per_million_usd: Price = 0.625
+    queue_request_per_million_usd: Price = 0.40
+    fifo_request_per_million_usd: Price = 0.50
 
 
 class RouteSettings(Section):

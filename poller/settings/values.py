@@ -153,6 +153,8 @@ MessageAttributes = Annotated[
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 Whole = Annotated[int, BeforeValidator(_no_boolean)]
 Rate = Annotated[float, BeforeValidator(_no_boolean), Field(gt=0, allow_inf_nan=False)]
+Price = Annotated[float, BeforeValidator(_no_boolean), Field(ge=0, allow_inf_nan=False)]
+PlainText = Annotated[str, _matching(r"[ -~]{1,64}", "must be one line of 1 to 64 plain characters")]
 StartPosition = Annotated[
     Position, PlainValidator(read_start_position), PlainSerializer(_write_position, return_type=str)
 ]

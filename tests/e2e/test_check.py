@@ -399,7 +399,7 @@ async def test_dead_letters_that_wait_are_a_warning(site: Site) -> None:
     assert ended.code == 0
     assert told(ended, "dead-letter queue of route default")[-1] == (
         "warning dead-letter queue of route default: 3 dead letters wait in dead-letters"
-        " | mend: read them: their attributes say why, from which route and when"
+        " | mend: see them: poller dead-letters; send them again: poller redrive"
     )
 
 

@@ -69,7 +69,14 @@ def test_the_servers_are_of_the_version_that_everything_is_tested_on(service: st
 
 def test_every_mounted_file_is_there_and_may_be_read_by_any_user() -> None:
     files = [file for service in SERVICES for file in mounts(service).values()]
-    assert {file.name for file in files} == {"poller.toml", "elasticmq.conf", "prometheus.yml"}
+    assert {file.name for file in files} == {
+        "poller.toml",
+        "elasticmq.conf",
+        "prometheus.yml",
+        "alerts.yml",
+        "poller.yml",
+        "poller.json",
+    }
     assert [file for file in files if not file.is_file() or not file.stat().st_mode & 0o004] == []
 
 
@@ -99,6 +106,26 @@ def test_prometheus_asks_where_the_daemon_listens() -> None:
     jobs = yaml(ROOT / "config/compose/prometheus.yml")["scrape_configs"]
     targets = [target for job in jobs for static in job["static_configs"] for target in static["targets"]]
     assert targets == [f"poller:{settings('poller').http.port}"]
+
+
+def test_prometheus_has_the_alert_rules() -> None:
+    [pattern] = yaml(ROOT / "config/compose/prometheus.yml")["rule_files"]
+    rules = [there for there in mounts("prometheus") if Path(there).match(f"/etc/prometheus/{pattern}")]
+    assert [mounts("prometheus")[there] for there in rules] == [ROOT / "config/prometheus/alerts.yml"]
+
+
+def test_grafana_finds_prometheus_and_the_dashboard() -> None:
+    files = {file.relative_to(ROOT / "config/grafana"): there for there, file in mounts("grafana").items()}
+    for kind in ("datasources/prometheus.yml", "dashboards/poller.yml"):
+        assert files[Path("provisioning") / kind] == f"/etc/grafana/provisioning/{kind}"
+    [source] = yaml(ROOT / "config/grafana/provisioning/datasources/prometheus.yml")["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    scrapes = yaml(ROOT / "config/compose/prometheus.yml")["global"]
+    assert source["jsonData"]["timeInterval"] == scrapes["scrape_interval"]
+    [provider] = yaml(ROOT / "config/grafana/provisioning/dashboards/poller.yml")["providers"]
+    assert files[Path("dashboards/poller.json")] == f"{provider['options']['path']}/poller.json"
+    home = SERVICES["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert home == files[Path("dashboards/poller.json")]
 
 
 def test_promtool_finds_no_fault_in_the_settings_of_prometheus(promtool: str) -> None:

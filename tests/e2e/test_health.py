@@ -251,3 +251,18 @@ def test_the_status_tells_of_stream_shards_routes_and_settings(ready: Site, uniq
         row for row in status["settings"] if row["setting"] == "lease.duration"
     ).items()
     assert secret not in json.dumps(status)
+
+
+def test_with_metrics_in_the_log_there_are_lines_for_cloudwatch_which_hold_nothing_of_an_item(
+    site: Site, unique: Callable[[str], str]
+) -> None:
+    secret = unique("item")
+    site.start_again(POLLER_LOG__EMBEDDED_METRICS="true", POLLER_LOG_LEVEL="warning")
+    wait_until(lambda: site.remote.count("GetRecords") > 0, site.daemon.tail)
+    site.upload(secret)
+    wait_until(lambda: bool(site.remote.arrived("jobs")), site.daemon.tail)
+    assert site.daemon.terminate()[0] == 0
+    stream, route = site.daemon.events("metrics_embedded")
+    assert (stream["Stream"], stream["Read"], stream["Ready"]) == (TABLE, 1, 0)
+    assert (route["Route"], route["Matched"], route["Delivered"]) == ("default", 1, 1)
+    assert secret not in json.dumps([stream, route])

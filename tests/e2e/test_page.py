@@ -284,7 +284,7 @@ async def test_several_streams_and_processes_are_picked_by_name_and_what_it_cost
     as_processes = False
 
     def status(query: Query) -> Answer:
-        first = json.loads(story.report.status({} if as_processes else query).body)
+        first = json.loads(story.report.status(query).body)
         second = json.loads(broken.report.status(query).body)
         second["stream"]["table"] = "Orders"
         second["estimated_cost_usd_per_month"] = {"stream_reads": 0.52, "lease_writes": 1.5}

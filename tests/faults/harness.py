@@ -16,11 +16,12 @@ from typing import Any, TypeVar
 
 from poller.assemble import assemble
 from poller.events import Buffered, Event, LeaseLost, LeaseOperation, Resent
+from poller.filters import compile_filters
 from poller.model import SHARD_END
 from poller.run.clock import SystemClock
 from poller.run.worker import Worker
 from poller.settings import Settings, load
-from poller.startup import Startup, compile_filters
+from poller.startup import Startup
 from poller.startup import World as Surroundings
 from tests.standin import Fault, Queue, Shard, Stored, Stream, World
 
@@ -129,7 +130,7 @@ class Site:
         try:
             async with asyncio.timeout(PATIENCE_S):
                 found = await startup.find(compile_filters(loaded))
-            yield assemble(loaded, found, surroundings, loaded.lease.worker_id)
+            yield assemble(loaded, found, surroundings, loaded.lease.worker_id).worker
         finally:
             startup.close()
 

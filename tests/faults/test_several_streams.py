@@ -10,19 +10,21 @@ import json
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from poller.application import Application, Muster
-from poller.assemble import assemble
+from poller.assemble import Assembled, assemble
 from poller.errors import ConfigurationError
 from poller.events import DaemonReady, Event, LeaseTaken, ShardStopped, StartupFailed, StartupWaiting, TaskFailed
+from poller.filters import compile_filters
 from poller.run.clock import SystemClock
 from poller.run.worker import Worker
 from poller.settings import Settings, load_all
-from poller.startup import Found, Startup, compile_filters
+from poller.startup import Found, Startup
 from poller.startup import World as Surroundings
 from tests.faults.harness import PATIENCE_S
 from tests.standin import Fault, Shard, World
@@ -110,10 +112,11 @@ async def test_a_defect_of_one_worker_begins_it_again_and_touches_no_other(
 ) -> None:
     built: list[str] = []
 
-    def once_defective(settings: Settings, found: Found, world: Surroundings, worker_id: str) -> Worker | Defective:
+    def once_defective(settings: Settings, found: Found, world: Surroundings, worker_id: str) -> Assembled:
         built.append(found.stream.table)
         first = found.stream.table == ILL and built.count(ILL) == 1
-        return Defective() if first else assemble(settings, found, world, worker_id)
+        assembled = assemble(settings, found, world, worker_id)
+        return replace(assembled, worker=cast("Worker", Defective())) if first else assembled
 
     monkeypatch.setattr("poller.application.assemble", once_defective)
     process.upload(WELL, "a")

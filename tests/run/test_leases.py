@@ -340,6 +340,28 @@ def test_nothing_is_sent_for_a_lease_that_is_being_given_back() -> None:
     run(story)
 
 
+def test_a_lease_that_is_being_given_back_keeps_none_of_the_others_alive() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        (root,) = list(rig.stream.shards.shards)
+        rig.stream.shards.split(root)
+        async with rig.running() as worker:
+            await clock.sleep(7)
+            first, second = worker.keeper.tenures.values()
+            await worker.keeper.checkpoint(second, "100000000000000000001")
+            await clock.sleep(2)
+            await worker.keeper.checkpoint(first, "100000000000000000001")
+            assert second.deadline == first.deadline > second.written_at + worker.keeper.limits.own_s
+            rig.leases.after = once_late(clock, 3.0)
+            release = asyncio.create_task(worker.keeper.release(first))
+            await clock.sleep(0.1)
+            assert rig.leases.rows[first.shard_id].owner is None
+            assert second.deadline == second.written_at + worker.keeper.limits.own_s
+            assert await release
+
+    run(story)
+
+
 def once_late(clock: VirtualClock, seconds: float) -> Gate:
     """The next update's answer comes so late; the others come at once."""
     spent = False

@@ -53,6 +53,28 @@ def test_latest_is_not_a_later_now_when_a_first_start_takes_its_time(slow: str) 
     run(story)
 
 
+def test_a_shard_that_began_and_ended_before_a_late_first_listing_at_latest_is_read() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(start=Start(LATEST)))
+        (root,) = list(rig.stream.shards.shards)
+        rig.stream.shards.split(root)
+        rig.stream.shards.forget(root)
+
+        async def late(operation: str, _resource: str) -> None:
+            await clock.sleep(20.0 if operation == "UpdateItem" and clock.monotonic() < began + 5 else 0.0)
+
+        began, rig.leases.before = clock.monotonic(), late
+        async with rig.running():
+            await clock.sleep(5)
+            children = [rig.stream.shards.roll(shard.shard_id) for shard in list(rig.stream.shards)]
+            expected = rig.uploads(10, "meanwhile")
+            for child in children:
+                rig.stream.shards.roll(child)
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+
+    run(story)
+
+
 def test_a_restart_before_the_first_record_does_not_apply_latest_again() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock, Options(start=Start(LATEST)))

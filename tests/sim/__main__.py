@@ -19,7 +19,7 @@ def main() -> int:
         plant(next(mutant for mutant in MUTANTS if mutant.name == args.mutant))
     from tests.sim import commands
 
-    kind: Literal["both", "safety"] = "safety" if args.safety else "both"
+    kind: Literal["both", "safety", "liveness"] = args.kind
     if args.mutants:
         return commands.find_all(args.jobs, args.seeds or 100)
     if args.seeds is None:
@@ -33,7 +33,22 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, help="run so many; 0: until stopped")
     parser.add_argument("--jobs", type=int, default=1, help="processes for many seeds (default: 1)")
     parser.add_argument("--trace", action="store_true", help="tell the whole story of the seed")
-    parser.add_argument("--safety", action="store_true", help="faults to the end; only what must always hold")
+    parser.set_defaults(kind="both")
+    kinds = parser.add_mutually_exclusive_group()
+    kinds.add_argument(
+        "--safety",
+        dest="kind",
+        action="store_const",
+        const="safety",
+        help="faults to the end; judged is what must always hold",
+    )
+    kinds.add_argument(
+        "--liveness",
+        dest="kind",
+        action="store_const",
+        const="liveness",
+        help="faults, then calm; judged is that everything comes right again (default: both)",
+    )
     parser.add_argument(
         "--mutant",
         metavar="NAME",

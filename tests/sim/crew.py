@@ -10,7 +10,7 @@ from tests.sim.fleet import build
 from tests.sim.host import Host
 from tests.sim.loop import State
 from tests.sim.oracle import Violation
-from tests.sim.world import World
+from tests.sim.world import ROUTES, World
 
 # SIGTERM to exit, on the worker's own clock.
 _LEAVE_S: Final = 10.0
@@ -33,7 +33,7 @@ class Crew:
 
     def start(self) -> Host:
         world = self._world
-        host = Host(world, f"w{len(world.hosts) + 1}", self._rng)
+        host = Host(world, f"w{len(world.hosts) + 1}", self._rng, ROUTES)
         made_table = not world.hosts
         world.hosts.append(host)
         if world.calm:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from poller.observe.health import Bounds, Reason, readiness
+from poller.observe.watch import Watch
 from poller.run.buffer import Buffer
 from poller.run.worker import Worker
 from tests.sim.clocks import ProcessClock
@@ -19,10 +22,11 @@ if TYPE_CHECKING:
 class Host:
     """`leases`, `streams` and `sqs` are its ways to the services; `written_s`: when a write of its last moved a row.
 
-    `leaving_s`: when it was told to leave, None as long as it stays.
+    `looked_s`: when its last look at the lease table began. `leaving_s`: when it was told to leave, None as long as it
+    stays.
     """
 
-    def __init__(self, world: World, name: str, rng: random.Random) -> None:
+    def __init__(self, world: World, name: str, rng: random.Random, routes: Iterable[str]) -> None:
         knobs = world.knobs
         rate = 1.0 + knobs.clock_drift * rng.uniform(-1.0, 1.0)
         self.world = world
@@ -34,9 +38,19 @@ class Host:
             for service in ("dynamodb", "streams", "sqs")
         )
         self.written_s = world.loop.true_s
+        self.looked_s = world.loop.true_s
         self.leaving_s: float | None = None
         self.worker: Worker | None = None
+        self.known = Watch(routes, self.clock.monotonic)
         self.buffer: Buffer | None = None
+        self._bounds = Bounds(
+            unread_s=10.0,
+            unrenewed_s=2 * knobs.lease_duration_s,
+            unlooked_s=3 * knobs.lease_duration_s,
+            undiscovered_s=2 * knobs.discovery_s + 3 * knobs.lease_duration_s,
+            patience_s=3 * knobs.lease_duration_s,
+            silent_s=dict.fromkeys(routes, 120.0),
+        )
         self.freezes: list[float] = []
         self.stop = asyncio.Event()
 
@@ -58,6 +72,16 @@ class Host:
     @property
     def staying(self) -> bool:
         return self.alive and self.leaving_s is None
+
+    def believes(self, shard_id: str) -> bool:
+        """Would its worker act for the shard at this moment, by what it knows?"""
+        tenure = None if self.worker is None else self.worker.keeper.tenures.get(shard_id)
+        return tenure is not None and tenure.valid(self.clock.monotonic())
+
+    def reasons(self) -> list[Reason]:
+        """Why it would say that it is not ready; its start, which is not simulated, left aside."""
+        now_s = self.clock.monotonic()
+        return [reason for reason in readiness(self.known.known, self._bounds, now_s) if reason.part != "start"]
 
     @property
     def rough(self) -> bool:

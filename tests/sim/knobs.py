@@ -1,11 +1,13 @@
 """Everything that can go wrong in a simulated world, how often and for how long, in one place; each seed draws its own.
 
-A fault is off in about half of the seeds: what goes wrong always hides what only goes wrong in calm weather.
+A fault is off in about half of the seeds: what goes wrong always hides what only goes wrong in calm weather. Every
+fourth seed has a theme of its own, in which coincidences that are rare elsewhere are common.
 """
 
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
@@ -82,17 +84,40 @@ class Knobs:
     row_deleted_every_s: float
     table_deleted_every_s: float
     java_every_s: float
+    # what only themes have
+    storm_s: float = 60.0  # how long there are faults
+    only_rows_fail: bool = False  # of all requests only those for single rows of the lease table go astray
+    slow_queue: float = 1.0  # so many times the latency for the queues
+    scan_page: int | None = None  # rows in one page of a Scan; None: now and then two, else all
+    slow_scan_s: float = NEVER  # of every other Scan: until the answer of each of its pages comes, at most
+    frozen_at_row_p: float = 0.0  # of a write to a row: its worker freezes as it takes effect, for about a lease
+    cut_off_at_row_p: float = 0.0  # of a write to a row: its worker is cut off from the table then, for about a lease
+    woken_anyhow: bool = False  # what has come for a frozen process comes before its timers or after them
+    late_children_max_s: float = 6.0
+    last_words_p: float = 0.0  # of a replaced stream: a shard ends with it, and its child holds what came last
 
     @property
     def requests_fail(self) -> bool:
         """Does any request get lost, fail or take long?"""
         faults = (self.slow_connect_p, self.lost_p, self.no_answer_p, self.late_effect_p, self.slow_answer_p)
-        return any((*faults, self.throttled_p, self.error_p, self.outage_every_s))
+        others = (self.throttled_p, self.error_p, self.outage_every_s, self.cut_off_at_row_p, self.slow_scan_s)
+        return any((*faults, *others))
+
+    @property
+    def silence_s(self) -> float:
+        """After so long without a sign of life an owner may be gone for others, whose clocks run too fast."""
+        return self.lease_duration_s / (1 + self.clock_drift)
+
+    @property
+    def queue_s(self) -> float:
+        """How long a request to a queue takes at most, if nothing goes wrong with it."""
+        return self.latency_s * 1.3 * self.slow_queue
 
     def calm(self) -> Knobs:
         """The same world without any fault."""
         zero: dict[str, Any] = {field.name: NEVER for field in fields(self) if field.name.endswith(("_every_s", "_p"))}
-        return replace(self, **{**zero, "hot_key_p": self.hot_key_p}, clock_drift=0.0, timer_lag_s=0.0)
+        kept = {"hot_key_p": self.hot_key_p}
+        return replace(self, **{**zero, **kept}, clock_drift=0.0, timer_lag_s=0.0, slow_scan_s=NEVER, slow_queue=1.0)
 
 
 def draw(seed: int) -> Knobs:
@@ -165,11 +190,15 @@ def draw(seed: int) -> Knobs:
         roots_trimmed=rng.random() < 0.5,
         rolled_again_p=chance(0.5, 0.7),
     )
-    return _possible(replace(knobs, **_THEMES[rng.choice((*_THEMES, "mixed", "mixed"))]))
+    mood = _MOODS[rng.choice((*_MOODS, "mixed", "mixed"))]
+    if seed % _THEMED == _THEMED - 1:
+        theme = _THEMES[seed // _THEMED % len(_THEMES)]
+        return _possible(replace(knobs, **theme(rng)))
+    return _possible(replace(knobs, **mood))
 
 
 # What goes wrong together: rare defects need several faults of one kind at once.
-_THEMES: Final[dict[str, dict[str, Any]]] = {
+_MOODS: Final[dict[str, dict[str, Any]]] = {
     "mixed": {},
     "leases": {
         "workers": 3,
@@ -201,6 +230,189 @@ _THEMES: Final[dict[str, dict[str, Any]]] = {
         "crash_every_s": 15.0,
     },
 }
+
+
+# One seed in so many has a theme.
+_THEMED: Final = 4
+_NO_FAULTS: Final = dict.fromkeys(
+    ("slow_connect_p", "lost_p", "no_answer_p", "late_effect_p", "slow_answer_p", "throttled_p", "error_p", "astray_p"),
+    0.0,
+)
+_NOTHING_DELETED: Final = dict.fromkeys(("row_deleted_every_s", "table_deleted_every_s", "java_every_s"), NEVER)
+
+
+_COMING_AND_GOING: Final = {
+    **_NO_FAULTS,
+    **_NOTHING_DELETED,
+    "writes_per_s": 2.0,
+    "only_rows_fail": True,
+    "outage_every_s": NEVER,
+    "replace_every_s": NEVER,
+    "refused_p": 0.0,
+    "refusing_every_s": NEVER,
+    "poison_p": 0.0,
+    "crash_every_s": NEVER,
+    "freeze_every_s": NEVER,
+    "join_every_s": 5.0,
+    "leave_every_s": 5.0,
+}
+
+
+def _deadlines(rng: random.Random) -> dict[str, Any]:
+    """Few leases, and workers that fall silent for about as long as a lease lasts, each time after a write."""
+    return {
+        **_NO_FAULTS,
+        **_NOTHING_DELETED,
+        "workers": rng.choice((3, 4)),
+        "workers_max": 5,
+        "max_leases": None,
+        "clock_drift": rng.choice((0.0, 0.03)),
+        "latency_s": rng.choice((0.004, 0.02)),
+        "shards": rng.choice((1, 2, 3)),
+        "split_p": 0.0,
+        "storm_s": 240.0,
+        "writes_per_s": rng.choice((0.3, 1.0)),
+        "burst_every_s": NEVER,
+        "roll_every_s": rng.choice((NEVER, 8.0)),
+        "join_every_s": rng.choice((NEVER, 20.0)),
+        "leave_every_s": rng.choice((NEVER, 20.0)),
+        "only_rows_fail": True,
+        **rng.choice(
+            (
+                {"slow_answer_p": 0.5},
+                {"no_answer_p": 0.35, "lost_p": 0.3},
+                {"slow_answer_p": 0.2, "no_answer_p": 0.2, "lost_p": 0.2},
+            )
+        ),
+        "slow_scan_s": rng.choice((NEVER, 1.0)),
+        "outage_every_s": NEVER,
+        "replace_every_s": NEVER,
+        "crash_every_s": NEVER,
+        "freeze_every_s": NEVER,
+        "frozen_at_row_p": rng.choice((0.1, 0.3)),
+        "cut_off_at_row_p": rng.choice((0.0, 0.02)),
+        "woken_anyhow": True,
+    }
+
+
+def _long_looks(rng: random.Random) -> dict[str, Any]:
+    """A look at the lease table takes about as long as a lease lasts."""
+    return {
+        **_NO_FAULTS,
+        **_NOTHING_DELETED,
+        "storm_s": 120.0,
+        "workers": 3,
+        "workers_max": 4,
+        "max_leases": None,
+        "shards": 12,
+        "writes_per_s": 0.3,
+        "keys": 200,
+        "hot_key_p": 0.0,
+        "roll_every_s": NEVER,
+        "outage_every_s": NEVER,
+        "replace_every_s": NEVER,
+        "crash_every_s": NEVER,
+        "freeze_every_s": NEVER,
+        "join_every_s": 10.0,
+        "leave_every_s": 20.0,
+        "burst_every_s": NEVER,
+        "scan_page": 1,
+        "slow_scan_s": 2.5,
+    }
+
+
+def _crowds(rng: random.Random) -> dict[str, Any]:
+    """Many workers come and go while answers of the lease table are on their way."""
+    return {
+        **_COMING_AND_GOING,
+        "storm_s": 150.0,
+        "workers": 3,
+        "workers_max": 7,
+        "max_leases": None,
+        "shards": rng.choice((1, 2, 4)),
+        "roll_every_s": 3.0,
+        "split_p": 0.8,
+        "slow_answer_p": 0.6,
+        "frozen_at_row_p": rng.choice((0.0, 0.02)),
+        "woken_anyhow": True,
+    }
+
+
+def _farewells(_rng: random.Random) -> dict[str, Any]:
+    """One or two workers come and go, and the queues are slow."""
+    return {
+        **_COMING_AND_GOING,
+        "workers": 1,
+        "workers_max": 2,
+        "keys": 200,
+        "hot_key_p": 0.0,
+        "burst_every_s": NEVER,
+        "batch_window_s": 0.0,
+        "latency_s": 0.02,
+        "slow_queue": 20.0,
+        "roll_every_s": NEVER,
+    }
+
+
+def _descent(rng: random.Random) -> dict[str, Any]:
+    """Shards whose parents and children are listed late."""
+    return {
+        **_NOTHING_DELETED,
+        "workers": rng.choice((2, 3, 4)),
+        "max_leases": None,
+        "start": "TRIM_HORIZON",
+        "shards": rng.choice((1, 2, 4)),
+        "keys": 20,
+        "writes_per_s": 20.0,
+        "roll_every_s": 6.0,
+        "rolled_again_p": 0.7,
+        "late_children_p": 0.4,
+        "late_children_max_s": 7.5,
+        "listing_page": 100,
+        "replace_every_s": NEVER,
+        "trim_every_s": NEVER,
+        "freeze_every_s": NEVER,
+        "outage_every_s": NEVER,
+        "join_every_s": 10.0,
+    }
+
+
+def _successions(rng: random.Random) -> dict[str, Any]:
+    """Streams that are replaced as soon as they are read, and whose last shard is listed late."""
+    return {
+        **_NO_FAULTS,
+        **_NOTHING_DELETED,
+        "storm_s": 120.0,
+        "workers": rng.choice((1, 2, 3)),
+        "max_leases": None,
+        "start": "TRIM_HORIZON",
+        "shards": rng.choice((1, 2)),
+        "writes_per_s": 2.0,
+        "burst_every_s": NEVER,
+        "roll_every_s": NEVER,
+        "listing_page": 100,
+        "replace_every_s": 15.0,
+        "stream_gone_p": rng.choice((0.0, 0.3)),
+        "last_words_p": 1.0,
+        "late_children_max_s": 7.8,
+        "trim_every_s": NEVER,
+        "freeze_every_s": NEVER,
+        "outage_every_s": NEVER,
+        "refused_p": 0.0,
+        "refusing_every_s": NEVER,
+        "poison_p": 0.0,
+    }
+
+
+_THEMES: Final[tuple[Callable[[random.Random], dict[str, Any]], ...]] = (
+    _deadlines,
+    _crowds,
+    _long_looks,
+    _descent,
+    _deadlines,
+    _farewells,
+    _successions,
+)
 
 
 def _possible(knobs: Knobs) -> Knobs:

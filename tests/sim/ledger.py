@@ -7,7 +7,7 @@ the other.
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -120,6 +120,7 @@ class ShardBook:
     losing: bool = False
     stopped: bool = False
     begun: bool = False  # something in it was sent
+    moves: deque[tuple[float, str | None]] = field(default_factory=lambda: deque(maxlen=50))  # of its row: when, whose
     of_old: bool = False  # trimmed before the first worker started
     checkpoint: int = -1
 
@@ -127,6 +128,10 @@ class ShardBook:
         records = self.records
         while self.settled < len(records) and records[self.settled].done:
             self.settled += 1
+
+    def moved_s(self, owner: str, by_s: float = math.inf) -> float:
+        """When an owner last moved the row, up to that moment."""
+        return max((at_s for at_s, name in self.moves if name == owner and at_s <= by_s), default=-math.inf)
 
     @property
     def complete(self) -> bool:

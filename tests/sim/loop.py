@@ -226,9 +226,12 @@ class SimLoop(asyncio.BaseEventLoop):
         if process.state is State.RUNNING:
             process.state = State.FROZEN
 
-    def thaw(self, process: Process) -> None:
+    def thaw(self, process: Process, *, answers_first: bool | None = None) -> None:
+        """What it has missed is run in its order; or what came for it before its own timers, or after them."""
         if process.state is State.FROZEN:
             process.state = State.RUNNING
+            if answers_first is not None:
+                process.held.sort(key=lambda handle: isinstance(handle, events.TimerHandle) is answers_first)
             self._queue.extend(process.held)
             process.held.clear()
 

@@ -170,6 +170,7 @@ MUTANTS: Final = (
         _LEASES,
         "                return row, tenure.unconfirmed_since or sent_at\n",
         "                return row, sent_at\n",
+        first=647,
     ),
     Mutant(
         "living-owners-robbed",
@@ -282,8 +283,8 @@ MUTANTS: Final = (
         "body-written-anew",
         36,
         _MESSAGE,
-        '            body = _image_text(text) if self._form == "image" else text\n',
-        '            body = _image_text(text) if self._form == "image" else json.dumps(json.loads(text))\n',
+        '            body = text if self._form == "record" else _image_text(text)\n',
+        '            body = json.dumps(json.loads(text)) if self._form == "record" else _image_text(text)\n',
     ),
     Mutant(
         "buffer-without-bound",
@@ -343,6 +344,28 @@ MUTANTS: Final = (
         "poller.run.tenure",
         "        self.written_at = max((tenure.written_at for tenure in held), default=-math.inf)\n",
         "        self.written_at = max(self.written_at, *(tenure.written_at for tenure in held), -math.inf)\n",
+    ),
+    Mutant(
+        "release-under-way-is-a-sign-of-life",
+        0,
+        _LEASES,
+        "may have it\n                    self._stand()\n",
+        "may have it\n",
+    ),
+    Mutant(
+        "late-listing-taken-for-the-first",
+        2,
+        _DISCOVERY,
+        "            return Start(TRIM_HORIZON, self._beginning.time_ms) if late else self._beginning\n",
+        "            return self._beginning\n",
+        first=10053,
+    ),
+    Mutant(
+        "failed-listing-never-forgotten",
+        0,
+        "poller.observe.watch",
+        "            known.discovered_at, known.discovery_failing = now, None  # another worker sees to it\n",
+        "            known.discovered_at = now\n",
     ),
     Mutant(
         "claim-ignored",

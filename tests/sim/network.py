@@ -24,6 +24,8 @@ CONNECT_TIMEOUT_S: Final = 2.0
 REQUEST_TIMEOUT_S: Final = 3.0
 _LATE_MAX_S: Final = 25.0
 
+_OF_TABLES: Final = frozenset({"Scan", "DescribeTable", "CreateTable"})
+
 # What an outage of a service looks like from outside.
 OUTAGES: Final = ("refused", "hole", "lost", "mute", "throttled", "error", "denied")
 
@@ -63,6 +65,7 @@ class Link:
         self.knobs = knobs
         self.rng = rng
         self.outage: str | None = None
+        self.slow_scan = False
         self.fault_s = -math.inf
 
     async def request(
@@ -90,8 +93,13 @@ class Link:
         return await request.waiter
 
     def _course(self, operation: str) -> Course:
-        latency_s = self.knobs.latency_s * (0.3 + self.rng.random())
+        knobs = self.knobs
+        latency_s = knobs.latency_s * (0.3 + self.rng.random())
+        if self.service.name == "sqs":
+            latency_s *= knobs.slow_queue
         kind = self.outage or self.service.outage or self._mishap(operation)
+        if kind is None and operation == "Scan" and self.slow_scan:
+            return Course("slow", effect_s=latency_s, answer_s=latency_s + self.rng.random() * knobs.slow_scan_s)
         if kind is None:
             return Course("ok", effect_s=latency_s, answer_s=latency_s)
         courses = {
@@ -121,6 +129,8 @@ class Link:
 
     def _mishap(self, operation: str) -> str | None:
         knobs, drawn = self.knobs, self.rng.random()
+        if knobs.only_rows_fail and (self.service.name != "dynamodb" or operation in _OF_TABLES):
+            return None
         for name, probability in (
             ("slow_connect", knobs.slow_connect_p),
             ("lost", knobs.lost_p),

@@ -25,8 +25,9 @@ _WINDOW_ROUGH_S: Final = 25.0
 _UNAWARE_S: Final = 16.0
 # A bit less than a worker waits for what it has read to be settled, before it gives the lease back all the same.
 _DRAIN_S: Final = 3.0
-# What fits into one request to a queue, which takes milliseconds.
+# What fits into one request to a queue; and in which time they all are sent, one after another at worst.
 _BATCH: Final = 10
+_QUICK_S: Final = 1.5
 # At LATEST: from the making of the first row until the first iterators stand.
 _LATEST_S: Final = 10.0
 
@@ -242,6 +243,8 @@ class Oracle:
             return
         if before is None:
             self.row_made()
+        elif before.counter != after.counter:
+            book.moves.append((self._now(), after.owner))
         if host is not None and before is not None and before.counter != after.counter:
             host.written_s = self._now()
         if before is None or before.checkpoint != after.checkpoint:
@@ -250,11 +253,48 @@ class Oracle:
             self._end(book, "taken")
             book.holder = Tenure(host, self._now(), _number(after.checkpoint))
             book.tenures.append(book.holder)
+            if host is not None:
+                self._check_alone(host, book)
         elif operation == "release" and before is not None and before.owner is not None:
             tenure = book.holder
             self._end(book, "released")
             if tenure is not None and tenure.host is not None and tenure.lapsed_s == math.inf:
                 self._check_release(tenure, tenure.host, book, _number(after.checkpoint))
+
+    def _check_alone(self, host: Host, book: ShardBook) -> None:
+        """A worker has taken a shard: no other one may still act for it, frozen or not."""
+        for other in host.world.hosts:
+            if other is not host and other.alive and other.believes(book.shard_id):
+                self.believed(other, book.shard_id)
+
+    def believed(self, host: Host, shard_id: str) -> None:
+        """A worker would act for a shard at this moment."""
+        book = self.ledger.shards[shard_id]
+        forced_s = max((each.began_s for each in book.tenures if each.host is None), default=-math.inf)
+        unaware = self._now() - max(book.deleted_s, forced_s) < _UNAWARE_S
+        if not unaware and (book.holder is None or book.holder.host is not host):
+            holder = book.holder and book.holder.host
+            whose = "nobody's" if book.holder is None else holder.name if holder else "Java's"
+            self._fail("F", f"{host.name} believes that it holds {shard_id[-8:]}, which is {whose}")
+        silent_s = self._silent_s(host, host.name, self._now())
+        if not unaware and silent_s > host.world.knobs.silence_s:
+            what = f"believes that it holds {shard_id[-8:]}"
+            self._fail("F", f"{host.name} {what}, and has moved no row for {silent_s:.1f} s")
+
+    def taking(self, host: Host, lease: Lease) -> None:
+        """A worker asks for a lease. Another's is only to be had after a silence, as its last look could show it."""
+        if lease.owner in (None, host.name) or lease.foreign or host.world.knobs.java_every_s:
+            return
+        silent_s = self._silent_s(host, lease.owner, host.looked_s)
+        if silent_s < host.world.knobs.silence_s:
+            what = f"would take {lease.shard_id[-8:]} from {lease.owner}"
+            self._fail("F", f"{host.name} {what}, which was silent for no more than {silent_s:.1f} s")
+
+    def _silent_s(self, host: Host, owner: str, at_s: float) -> float:
+        """For how long no row that an owner still holds had moved, at that moment."""
+        rows = host.world.leases.rows.values()
+        held = [self.ledger.shards[row.shard_id] for row in rows if row.owner == owner]
+        return at_s - max((book.moved_s(owner, at_s) for book in held), default=-math.inf)
 
     def _end(self, book: ShardBook, how: str) -> None:
         tenure, book.holder = book.holder, None
@@ -278,7 +318,7 @@ class Oracle:
         hurried = self._now() - tenure.read_s < _DRAIN_S
         if (
             hurried
-            and len(unsettled) in range(1, _BATCH)
+            and 0 < len(unsettled) < min(_BATCH, _QUICK_S / host.world.knobs.queue_s)
             and max(host.sqs.fault_s, host.world.queues_failed_s) < calm_s
         ):
             self._fail("D", f"{host.name} gives {shard} back before {unsettled[0]} is settled")

@@ -25,6 +25,7 @@ from tests.memory.gates import fault
 from tests.memory.queue import MemoryQueue
 from tests.memory.streams import MemoryStream
 from tests.sim.host import Host
+from tests.sim.knobs import NEVER
 from tests.sim.ledger import Sending
 
 T = TypeVar("T")
@@ -51,9 +52,11 @@ class SimLeaseTable:
 
     async def list(self) -> Sequence[Lease]:
         """As a Scan does it: page by page, at different moments."""
+        self._host.looked_s = self._world.now_s
         leases: list[Lease] = []
         after = ""
-        page = self._link.rng.choice((2, 1000, 1000))
+        self._link.slow_scan = self._link.knobs.slow_scan_s != NEVER and self._link.rng.random() < 0.5
+        page = self._host.world.knobs.scan_page or self._link.rng.choice((2, 1000, 1000))
         while True:
             part = await self._link.request("Scan", "leases", self._page(after, page))
             leases += part
@@ -71,6 +74,7 @@ class SimLeaseTable:
     async def read(self, shard_id: str) -> Lease | None:
         def effect() -> Lease | None:
             self._there("GetItem")
+            self._world.on_row_request(self._host)
             return self._table.rows.get(shard_id)
 
         return await self._link.request("GetItem", shard_id, effect)
@@ -79,6 +83,7 @@ class SimLeaseTable:
         return await self._write("create", lease, lambda: self._table.create(lease))
 
     async def take(self, lease: Lease, worker_id: str) -> Lease:
+        self._world.oracle.taking(self._host, lease)
         return await self._write("take", lease, lambda: self._table.take(lease, worker_id))
 
     async def renew(self, lease: Lease, not_after: float) -> Lease:

@@ -32,6 +32,24 @@ def unrecovered(world: World, crew: Crew) -> str | None:
     return f"the loads are {dict(sorted(loads.items()))}" if uneven else None
 
 
+def misjudged(world: World, crew: Crew) -> str | None:
+    """What the workers say of themselves (`/readyz`) when nothing more will change, if it is not so."""
+    stopped = [book.shard_id for book in world.oracle.ledger.shards.values() if book.stopped and _read_on(world, book)]
+    reasons = [(host.name, reason) for host in crew.staying for reason in host.reasons()]
+    if stopped and not reasons:
+        return f"{stopped[0][-8:]} is read no further, and everybody is ready"
+    for name, reason in reasons:
+        if reason.part != "data loss" and not stopped:
+            return f"all is well, and {name} is not ready: {reason.part}: {reason.text}"
+    return None
+
+
+def _read_on(world: World, book: ShardBook) -> bool:
+    """Would its shard still be read, had the settings not said to stop?"""
+    row = world.leases.rows.get(book.shard_id)
+    return row is not None and not row.finished
+
+
 def _behind(book: ShardBook, row: Lease) -> bool:
     """An open shard's checkpoint stands behind its last record, or at an end that it does not have."""
     last = book.records[-1] if book.records else None

@@ -14,19 +14,22 @@ from tests.sim.crew import Crew
 from tests.sim.knobs import Knobs, draw
 from tests.sim.loop import Deadlock, Livelock, SimLoop
 from tests.sim.oracle import Violation
-from tests.sim.recovery import unrecovered
+from tests.sim.recovery import misjudged, unrecovered
 from tests.sim.story import Story
 from tests.sim.watch import watch
 from tests.sim.weather import Weather
 from tests.sim.world import World
 
-Kind = Literal["both", "safety"]
+# A safety run ends with the faults; in a liveness run only P is judged. The first minute of both is one story, so that
+# "both" is told and judged at once.
+Kind = Literal["both", "safety", "liveness"]
 
-STORM_S: Final = 60.0
 _WRITES_ON_S: Final = 5.0
 # After the faults something must move within this time until all is well: the longest backoff is a minute (an entry
 # that the queue has refused often), a look at the stream as well, and a lease lasts ten seconds.
 _STANDSTILL_S: Final = 100.0
+# And all must be well in this time, however much moves meanwhile.
+_RECOVERED_S: Final = 600.0
 # The last moves, when there are more workers than shards, take a moment.
 _REST_S: Final = 12.0
 _RESTS: Final = 6
@@ -67,6 +70,8 @@ class _Simulation:
         self._weather = Weather(seed, self._world, self._crew)
 
     def _fail(self, violation: Violation) -> None:
+        if self._kind == "liveness" and violation.invariant != "P":
+            return
         if self._violation is None:
             self._violation = violation
             self._story.tell(self._loop.true_s, "oracle", str(violation))
@@ -120,7 +125,7 @@ class _Simulation:
             self._crew.start()
         weather.start()
         watching = asyncio.create_task(watch(world, self._crew))
-        await asyncio.sleep(STORM_S)
+        await asyncio.sleep(world.knobs.storm_s)
         if self._kind != "safety":
             await self._recover()
         watching.cancel()
@@ -133,12 +138,14 @@ class _Simulation:
         self._hands()
         await asyncio.sleep(_WRITES_ON_S)
         self._weather.stop_writing()
-        settled, since_s = -1, world.now_s
+        settled, since_s, calm_s = -1, world.now_s, world.now_s
         while (left := unrecovered(world, crew)) is not None:
             if world.oracle.settled != settled:
                 settled, since_s = world.oracle.settled, world.now_s
             if world.now_s - since_s > _STANDSTILL_S:
                 self._fail(Violation("P", f"{_STANDSTILL_S:.0f} s without any progress, and {left}"))
+            if world.now_s - calm_s > _RECOVERED_S:
+                self._fail(Violation("P", f"{_RECOVERED_S:.0f} s after the faults {left}"))
             await asyncio.sleep(_LOOK_S)
         if self._violation is None:
             await self._rest()
@@ -150,8 +157,14 @@ class _Simulation:
             before = takes["takes"]
             await asyncio.sleep(_REST_S)
             if takes["takes"] == before:
+                self._ask()
                 return
         self._fail(Violation("P", f"leases move for {_RESTS * _REST_S:.0f} s, and nothing else does"))
+
+    def _ask(self) -> None:
+        """The workers say by themselves that all is well, or what is not."""
+        if (doubt := misjudged(self._world, self._crew)) is not None:
+            self._fail(Violation("P", doubt))
 
     def _hands(self) -> None:
         """Enough workers for all shards."""

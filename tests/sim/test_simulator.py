@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# Each has found a defect, and holds since that is mended: what went wrong, seed by seed.
+# Each has found a defect, and holds since that is mended: what went wrong, seed by seed. (43 and 55 have become themes
+# since, and tell other stories now; a planted bug, or a story in `tests/run`, stands for what they have found.)
 FOUND = {
     6: "a checkpoint that had waited for the write of a shard's end took the end back",
     9: "the same, when the end's write had landed and its answer was lost",
@@ -26,6 +27,10 @@ FOUND = {
     722: "a grandchild was begun while its grandparent was hidden from the listing",
     877: "a worker that had not listed the stream began at LATEST again when the lease table was deleted",
     928: "a worker inherited two children and had room for one",
+    91: "a lease that was being given back kept others alive until the release was answered (found by 231 of its time)",
+    36: "a worker that had failed to list, and whose part it was no more, was never ready again",
+    45: "the same, when the stream had been replaced since",
+    10053: "at LATEST shards that had begun and ended before a late first listing were taken for old",
 }
 
 
@@ -53,6 +58,24 @@ def test_a_seed_tells_the_same_story_whatever_the_hashes(seed: int) -> None:
 def test_a_seed_that_found_a_defect_holds(seed: int) -> None:
     run = simulator("--seed", str(seed))
     assert run.returncode == 0, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("kind", ["safety", "liveness"])
+def test_safety_and_liveness_are_runs_of_their_own(kind: str) -> None:
+    run = simulator(f"--{kind}", "--seeds", "12")
+    assert run.returncode == 0, run.stdout + run.stderr
+
+
+def test_a_liveness_run_judges_only_what_comes_right_again() -> None:
+    unsafe = ("--mutant", "item-spread-over-groups", "--seeds", "3")
+    assert simulator("--safety", *unsafe).returncode == 1
+    assert simulator("--liveness", *unsafe).returncode == 0
+
+
+def test_a_safety_run_ends_with_the_faults() -> None:
+    stuck = ("--mutant", "failed-listing-never-forgotten", "--seed", "36", "--seeds", "1")
+    assert simulator("--liveness", *stuck).returncode == 1
+    assert simulator("--safety", *stuck).returncode == 0
 
 
 def test_two_hundred_seeds_hold() -> None:

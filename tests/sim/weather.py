@@ -9,15 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 from poller.model import SHARD_END, Lease
+from tests.memory.shards import MemoryShard
 from tests.sim.crew import Crew
+from tests.sim.host import Host
 from tests.sim.knobs import NEVER
 from tests.sim.loop import State
-from tests.sim.network import OUTAGES
+from tests.sim.network import OUTAGES, Link
 from tests.sim.world import COMPLETE, ROUTES, World
 
 _OPEN_SHARDS_MAX = 16
 _SHARDS_MAX = 80
-_LATE_MAX_S = 6.0
+_LAST_WORDS = 20
 _PHASES = (COMPLETE, COMPLETE, COMPLETE, "FILE_UPLOAD_STARTED", "CREATED")
 _POISONS = ("refused", "batch", "large", "unreadable")
 
@@ -34,11 +36,13 @@ class Weather:
         self._writing: asyncio.Task[None] | None = None
         self._outages = 0
         self._java = 0
-        self._leases_of_java: dict[str, str] = {}
+        self._at_rows = random.Random(f"at rows {seed}")
 
     def start(self) -> None:
         knobs = self._knobs
         self._writing = asyncio.create_task(self._write())
+        if knobs.frozen_at_row_p or knobs.cut_off_at_row_p:
+            self._world.on_row_request = self._strike
         for mean_s, happen in (
             (knobs.wall_jump_every_s, self._jump),
             (knobs.burst_every_s, self._burst),
@@ -69,6 +73,7 @@ class Weather:
             task.cancel()
         self._tasks.clear()
         world.calm = True
+        world.on_row_request = lambda _: None
         world.letters_failing = False
         world.refusing.clear()
         for shard in world.all_shards():
@@ -131,14 +136,17 @@ class Weather:
         self._tell("split" if splits else "roll", f"{shard_id[-8:]} into {[child[-8:] for child in children]}")
         for child in children:
             if rng.random() < knobs.late_children_p:
-                self._tasks.append(asyncio.create_task(self._appear_late(child, rng.uniform(0.2, _LATE_MAX_S))))
+                self._hide(child, rng.uniform(0.2, knobs.late_children_max_s))
             if rng.random() < knobs.rolled_again_p:
                 self._end(child, rng)
 
-    async def _appear_late(self, shard_id: str, seconds: float) -> None:
-        """No listing shows it meanwhile."""
+    def _hide(self, shard_id: str, seconds: float) -> None:
+        """No listing shows it for so long."""
         shard = self._world.stream.shards[shard_id]
         shard.hidden_answers = 1 << 30
+        self._tasks.append(asyncio.create_task(self._appear(shard, seconds)))
+
+    async def _appear(self, shard: MemoryShard, seconds: float) -> None:
         await asyncio.sleep(seconds)
         shard.hidden_answers = 0
 
@@ -181,9 +189,12 @@ class Weather:
             return  # of a stream without rows nobody who starts now can know
         self._tell("replace", f"the stream {old.info.arn[-12:]}")
         await asyncio.sleep(1.0)  # no two streams of the same second
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 or self._knobs.last_words_p:
             for child in world.roll(rng.choice(world.open_shards())):
-                self._tasks.append(asyncio.create_task(self._appear_late(child, rng.uniform(3.0, _LATE_MAX_S))))
+                self._hide(child, rng.uniform(3.0, self._knobs.late_children_max_s))
+        if self._knobs.last_words_p and rng.random() < self._knobs.last_words_p:
+            for _ in range(_LAST_WORDS):
+                self._change(rng)
         world.replace()
         if rng.random() < self._knobs.stream_gone_p:
             await asyncio.sleep(rng.uniform(0.0, 20.0))
@@ -216,11 +227,43 @@ class Weather:
         running = [host for host in self._crew.alive if host.process.state is State.RUNNING]
         if running:
             host, seconds = rng.choice(running), rng.uniform(0.2, self._knobs.freeze_max_s)
+            self._stop(host, seconds)
+
+    def _stop(self, host: Host, seconds: float) -> None:
+        """Freezes a worker, from now on and for so long."""
+        if host.process.state is State.RUNNING:
             self._tell("freeze", f"{host.name} for {seconds:.1f} s")
             host.freezes.append(self._world.now_s)
             self._world.loop.freeze(host.process)
-            await asyncio.sleep(seconds)
-            self._world.loop.thaw(host.process)
+            self._tasks.append(asyncio.create_task(self._wake(host, seconds)))
+
+    async def _wake(self, host: Host, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        anyhow = self._knobs.woken_anyhow
+        self._world.loop.thaw(host.process, answers_first=self._at_rows.random() < 0.5 if anyhow else None)
+        if anyhow and self._at_rows.random() < 0.6:  # hardly awake, as a machine that has no memory left
+            await self._freeze_later(host)
+
+    def _strike(self, host: Host) -> None:
+        """A request for a row has taken effect, and its answer is on its way: the worst moment to fall silent."""
+        rng, knobs, drawn = self._at_rows, self._knobs, self._at_rows.random()
+        if drawn < knobs.frozen_at_row_p / 2:
+            self._stop(host, self._knobs.lease_duration_s * rng.uniform(0.1, 1.2))
+        elif drawn < knobs.frozen_at_row_p:
+            self._tasks.append(asyncio.create_task(self._freeze_later(host)))
+        elif drawn < knobs.frozen_at_row_p + knobs.cut_off_at_row_p and host.leases.outage is None:
+            kind = rng.choice(("lost", "mute"))
+            self._tasks.append(asyncio.create_task(self._cut_off(host, host.leases, kind, self._silence_s(host))))
+
+    async def _freeze_later(self, host: Host) -> None:
+        await asyncio.sleep(self._at_rows.random() * self._at_rows.choice((1.0, 4.0)))
+        self._stop(host, self._silence_s(host))
+
+    def _silence_s(self, host: Host) -> float:
+        """As long as brings a worker back when its last write is about as old as a lease lasts; or any time."""
+        rng, lease_s = self._at_rows, self._knobs.lease_duration_s
+        left_s = host.written_s + lease_s * rng.uniform(0.9, 1.3) - self._world.now_s
+        return left_s if left_s > 0 and rng.random() < 0.7 else lease_s * rng.uniform(0.1, 1.0)
 
     async def _jump(self, rng: random.Random) -> None:
         if self._crew.alive:
@@ -245,7 +288,9 @@ class Weather:
             service.outage = None
             return
         host = rng.choice(self._crew.alive)
-        link = rng.choice(host.links)
+        await self._cut_off(host, rng.choice(host.links), kind, seconds)
+
+    async def _cut_off(self, host: Host, link: Link, kind: str, seconds: float) -> None:
         self._tell("outage", f"{link.service.name} {kind} for {host.name} for {seconds:.1f} s")
         link.outage = kind
         await asyncio.sleep(seconds)

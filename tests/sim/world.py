@@ -59,6 +59,7 @@ class World:
         }
         self.letters = MemoryQueue("letters", self.clock, message_bytes_max=MESSAGE_BYTES_MAX)
         self.letters_failing = False
+        self.on_row_request: Callable[[Host], None] = lambda _: None  # one of a worker's has taken effect
         self.queues_failed_s = -math.inf  # when a queue last refused anything
         self.refusing: Counter[str] = Counter()  # by route: the number of the outage, 0 for none
         for route, queue in self.queues.items():
@@ -90,6 +91,7 @@ class World:
 
         def hear(event: Event) -> None:
             self.oracle.said(host, event)
+            host.known(event)
             if not isinstance(event, _UNTOLD):
                 self.story.tell(self.now_s, host.name, _in_words(event))
 
@@ -101,6 +103,8 @@ class World:
             text = f"row {row.shard_id[-8:]} {operation}: {row.owner} {row.counter} {row.checkpoint[-6:]}"
             self.story.tell(self.now_s, "world" if host is None else host.name, text)
         self.oracle.row_changed(host, operation, before, after)
+        if host is not None and host.alive:
+            self.on_row_request(host)
 
     # --- shards ---
 

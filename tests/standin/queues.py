@@ -223,6 +223,15 @@ class Queue:
             stored.first_received_s = stored.first_received_s or self.clock.wall()
         return received
 
+    def hide(self, message_id: str, visibility_s: float) -> bool:
+        """Hides a message that was received for so long from now on; false: nobody has it, or it is gone."""
+        now = self.clock.monotonic()
+        stored = self.messages.get(message_id)
+        if stored is None or stored.visible_from_s <= now:
+            return False
+        stored.visible_from_s = now + visibility_s
+        return True
+
     def purge(self) -> None:
         self.messages.clear()
 

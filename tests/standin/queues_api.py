@@ -1,4 +1,4 @@
-"""SQS on the wire, in its JSON protocol: queues, sending with all the limits, receiving, deleting.
+"""SQS on the wire, in its JSON protocol: queues, sending with all the limits, receiving, hiding, deleting.
 
 Limits and error codes are the service's (API reference, 2012-11-05); text attributes only, and no long polls.
 """
@@ -96,6 +96,11 @@ def get_queue_attributes(world: World, params: Params, access_key: str) -> Answe
     wanted = params.get("AttributeNames") or []
     attributes = {name: value for name, value in known.items() if "All" in wanted or name in wanted}
     return json_answer({"Attributes": attributes} if attributes else {})
+
+
+def set_queue_attributes(world: World, params: Params, access_key: str) -> Answer:
+    _queue(world, params).attributes.update(params["Attributes"])
+    return json_answer({})
 
 
 def purge_queue(world: World, params: Params, access_key: str) -> Answer:
@@ -267,6 +272,20 @@ def delete_message_batch(world: World, params: Params, access_key: str) -> Answe
     return json_answer({"Successful": [{"Id": entry["Id"]} for entry in entries]})
 
 
+def change_message_visibility_batch(world: World, params: Params, access_key: str) -> Answer:
+    queue = _queue(world, params)
+    entries = params.get("Entries") or []
+    _check_ids(entries)
+    successful, failed = [], []
+    for entry in entries:
+        if queue.hide(entry["ReceiptHandle"].split("#")[0], float(entry["VisibilityTimeout"])):
+            successful.append({"Id": entry["Id"]})
+        else:
+            code = "MessageNotInflight"
+            failed.append({"Id": entry["Id"], "Code": code, "Message": "not in flight", "SenderFault": True})
+    return json_answer({"Successful": successful, "Failed": failed})
+
+
 def _subject(world: World, params: Params) -> Subject:
     return Subject(queue=_name(params))
 
@@ -277,10 +296,12 @@ OPERATIONS: Final = {
     "ListQueues": Operation(_subject, list_queues),
     "DeleteQueue": Operation(_subject, delete_queue),
     "GetQueueAttributes": Operation(_subject, get_queue_attributes),
+    "SetQueueAttributes": Operation(_subject, set_queue_attributes),
     "PurgeQueue": Operation(_subject, purge_queue),
     "SendMessage": Operation(_subject, send_message),
     "SendMessageBatch": Operation(_subject, send_message_batch),
     "ReceiveMessage": Operation(_subject, receive_message),
     "DeleteMessage": Operation(_subject, delete_message),
+    "ChangeMessageVisibilityBatch": Operation(_subject, change_message_visibility_batch),
     "DeleteMessageBatch": Operation(_subject, delete_message_batch),
 }

@@ -14,7 +14,7 @@ from typing import Final
 
 import msgspec
 
-from tests.standin import control, items, queues_api, streams_api
+from tests.standin import control, items, queues_api, s3, streams_api
 from tests.standin.calls import Call
 from tests.standin.faults import Fault, Kind
 from tests.standin.httpd import Ending, HttpServer, Reply, Request
@@ -89,13 +89,18 @@ class StandIn:
         if request.path == b"/_control":
             return Reply(control.answer(self.world, request.body))
         target = request.headers.get(b"x-amz-target")
+        if target is None and b"/s3/" in request.headers.get(b"authorization", b""):
+            name = s3.operation_of(request.method)
+            params = s3.params_of(request.path, request.body)
+            exchange = _Exchange(self.world, "s3", name, s3.OPERATIONS[name], _access_key(request))
+            return exchange.reply(lambda: params)
         if target is None:
             return Reply(Answer(404, (b"no X-Amz-Target",), content_type="text/plain"))
         known = _TARGETS.get(target)
         if known is None:
             service = "sqs" if target.startswith(b"AmazonSQS.") else "dynamodb"
             return Reply(error_answer(service, ServiceError("UnknownOperationException")))
-        return _Exchange(self.world, *known, _access_key(request)).reply(request.body)
+        return _Exchange(self.world, *known, _access_key(request)).reply(lambda: _parse(request.body))
 
 
 class _Exchange:
@@ -109,18 +114,19 @@ class _Exchange:
         self._access_key = access_key
         self._outcome = "OK"
 
-    def reply(self, body: bytes) -> Reply:
+    def reply(self, read: Callable[[], Params]) -> Reply:
         subject = Subject()
         fault: Fault | None = None
         try:
-            params = _parse(body)
+            params = read()
             subject = self._operation.subject(self._world, params)
+            self._world.policies.check(self._world, self._service, self._name, subject, params, self._access_key)
             fault = self._world.faults.pick(self._name, subject, self._access_key) or self._outage(subject)
             run = self._operation.run
             answer = self._spoilt(fault, lambda: run(self._world, params, self._access_key))
         except ServiceError as error:
             self._outcome = error.code
-            answer = error_answer(self._service, error)
+            answer = s3.error_answer(error) if self._service == "s3" else error_answer(self._service, error)
         if fault is not None and fault.kind is not Kind.ERROR:
             self._outcome = fault.kind.value
         self._world.calls.add(Call(self._world.clock.monotonic(), self._name, subject, self._access_key, self._outcome))

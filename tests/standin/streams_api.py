@@ -33,7 +33,7 @@ def _write_iterator(stream: Stream, shard: Shard, index: int) -> str:
     return f"{stream.arn}|1|{b64encode(inside.encode()).decode()}"
 
 
-def _read_iterator(text: str) -> tuple[str, Iterator]:
+def read_iterator(text: str) -> tuple[str, Iterator]:
     """The stream's ARN and the iterator; ValidationException for a text that this stand-in never wrote."""
     try:
         arn, _, inside = text.split("|")
@@ -191,7 +191,7 @@ def _trimmed(shard: Shard) -> ServiceError:
 
 
 def get_records(world: World, params: Params, access_key: str) -> Answer:
-    arn, iterator = _read_iterator(params["ShardIterator"])
+    arn, iterator = read_iterator(params["ShardIterator"])
     stream = _stream(world, arn)
     shard = _shard(stream, iterator.shard_id)
     limit = params.get("Limit", _LIMIT_MAX)
@@ -246,7 +246,7 @@ def list_streams(world: World, params: Params, access_key: str) -> Answer:
 
 
 def _subject_of_records(world: World, params: Params) -> Subject:
-    arn, iterator = _read_iterator(str(params.get("ShardIterator", "")))
+    arn, iterator = read_iterator(str(params.get("ShardIterator", "")))
     return Subject(table=_table_of(world, arn), shard=iterator.shard_id)
 
 

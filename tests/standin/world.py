@@ -14,6 +14,7 @@ from tests.standin.clock import Clock
 from tests.standin.faults import Faults
 from tests.standin.httpd import HttpServer
 from tests.standin.items import Table, Written
+from tests.standin.policy import Policies
 from tests.standin.queues import Queue
 from tests.standin.streams import Stream, stream_label
 
@@ -28,7 +29,8 @@ ISOLATION: Final = {
 
 
 class World:
-    """`streams` by ARN, oldest first; `tables` and `queues` by name. `url` is the stand-in's address.
+    """`streams` by ARN, oldest first; `tables` and `queues` by name, `buckets` too, with their objects by key. `url` is
+    the stand-in's address; `policies` say who may do what.
 
     `creating_describes`: a table that is created now says CREATING so many times. `rates` limits operations per second.
     `journals`: the writes to the tables of these names, once `keep_journal` was called; they may be made later.
@@ -46,6 +48,8 @@ class World:
         self.streams: dict[str, Stream] = {}
         self.tables: dict[str, Table] = {}
         self.queues: dict[str, Queue] = {}
+        self.buckets: dict[str, dict[str, bytes]] = {}
+        self.policies = Policies()
         self.creating_describes = 0
         self.journals: dict[str, list[Written]] = {}
         self.http: HttpServer

@@ -100,6 +100,43 @@ def test_run_gives_the_daemon_its_files_and_the_environment(app: Callable[[Main]
     assert {table for _, table in seen} == {"Orders"}
 
 
+def test_run_gives_several_processes_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[tuple[list[str], str, int]] = []
+
+    def main(configs: Sequence[Path], environ: Mapping[str, str], count: int) -> int:
+        seen.append(([str(path) for path in configs], environ["POLLER_TABLE"], count))
+        return 0
+
+    monkeypatch.setattr("poller.processes.parent.main", main)
+
+    assert invoke("run", "--processes", "2", "--config", "a.toml", POLLER_TABLE="Orders").exit_code == 0
+    assert seen == [(["a.toml"], "Orders", 2)]
+
+
+def test_one_process_needs_no_parent(app: Callable[[Main], None]) -> None:
+    app(lambda config, environ: 0)
+
+    assert invoke("run", "--processes", "1").exit_code == 0
+
+
+@pytest.mark.parametrize("count", ["0", "-1", "65", "two"])
+def test_a_number_of_processes_that_cannot_be_is_wrong_usage(count: str) -> None:
+    assert invoke("run", "--processes", count).exit_code == 2
+
+
+def test_how_a_worker_is_started_is_not_for_people() -> None:
+    output = invoke("run", "--help").output
+
+    assert "--processes" in output
+    assert "-fd" not in output
+
+
+def test_the_parent_of_several_processes_does_without_boto3() -> None:
+    forbidden = "sys.modules.update(boto3=None, botocore=None, moto=None)"
+
+    assert "poller.processes.parent" in modules_after(f"{forbidden}; import poller.processes.parent")
+
+
 def test_the_variable_names_one_file_whatever_its_name(app: Callable[[Main], None]) -> None:
     seen: list[Sequence[Path]] = []
 

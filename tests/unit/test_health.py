@@ -390,6 +390,15 @@ def test_a_listing_that_fails_for_long_is_a_reason_and_one_that_fails_once_is_no
     assert story.discovered().parts() == []
 
 
+def test_a_listing_that_failed_is_no_reason_any_more_once_another_worker_lists(story: Story) -> None:
+    story.tell(DiscoveryFailed(stream=STREAM, code="x", error="DescribeStream: no answer", retry_in_s=1.0))
+    for _ in range(31):
+        story.tell(after_s=1.0).look().poll()
+    assert story.parts() == ["discovery"]
+    story.lists = False
+    assert story.wait(1, discovering=False).parts() == []
+
+
 def test_a_listing_that_never_comes_is_a_reason_though_no_event_says_so(story: Story) -> None:
     for _ in range(151):
         story.tell(after_s=1.0).look().poll()

@@ -92,6 +92,12 @@ def test_of_several_streams_it_says_which_one_is_not(daemon: Daemon) -> None:
     )
 
 
+def test_of_several_processes_it_says_which_one_is_not(daemon: Daemon) -> None:
+    daemon.ready, daemon.reason = False, {"process": 2, "stream": "Orders", **REASON}
+    result = check("--url", daemon.url)
+    assert result.stdout.splitlines()[1].startswith("  process 2: stream Orders: queue of route default (since ")
+
+
 def test_with_live_only_the_loop_has_to_turn(daemon: Daemon) -> None:
     daemon.ready = False
     result = check("--url", daemon.url, "--live")
@@ -154,7 +160,7 @@ def test_an_url_at_which_nobody_can_be_asked_is_wrong_usage(url: str) -> None:
 
 @pytest.mark.parametrize(("host", "address"), [("::", "[::1]"), ("fe80::1", "[fe80::1]"), ("pod", "pod")])
 def test_an_address_is_written_as_an_url_wants_it(host: str, address: str) -> None:
-    from poller.cli.asking import base_url
+    from poller.cli.ask import base_url
 
     assert base_url({"POLLER_HTTP_HOST": host}) == f"http://{address}:9464"
 

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+import select
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ import pytest
 
 from poller import events
 from poller.events import (
+    DaemonStopping,
     Discovered,
     DiscoveryFailed,
     Event,
@@ -51,6 +53,38 @@ def test_an_event_is_one_json_line_with_time_level_name_and_its_fields_in_this_o
         b'{"ts":"2026-11-23T08:00:00.123Z","level":"info","event":"lease_taken","stream":"Uploads","shard":"shardId-1",'
         b'"reason":"expired","previous_owner":null,"checkpoint":"42"}\n'
     )
+
+
+def in_one_of_several(*said: str, form: Format = "json") -> bytes:
+    """The lines of a process that shares its output, for stops with these reasons."""
+    stream = io.BytesIO()
+    sink = LogSink("info", form, stream, process=2, now=lambda: AT)
+    for reason in said:
+        sink(DaemonStopping(reason=reason))
+    return stream.getvalue()
+
+
+def test_one_of_several_processes_says_which_one_it_is() -> None:
+    assert list(json.loads(in_one_of_several("x")).items())[2:] == [
+        ("event", "daemon_stopping"),
+        ("process", 2),
+        ("reason", "x"),
+    ]
+    assert in_one_of_several("x", form="console").endswith(b" daemon_stopping process=2 reason=x\n")
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("text", ["x", "\x00", "\u2028", '"', "\U0001f600"])
+def test_a_line_beside_others_is_one_that_a_pipe_takes_whole(text: str, form: Format) -> None:
+    line = in_one_of_several(text * 10_000, form=form)
+
+    assert select.PIPE_BUF // 4 < len(line) <= select.PIPE_BUF
+    assert line.count(b"\n") == 1
+    assert b'..."' in line or line.endswith(b"...\n")
+
+
+def test_on_its_own_a_process_cuts_nothing() -> None:
+    assert len(written(DaemonStopping(reason="x" * 10_000))) > 10_000
 
 
 def test_lists_stay_lists_in_json() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -30,6 +32,8 @@ from poller.events import (
     PageRead,
     Resent,
     SendFailed,
+    SettingsRefused,
+    SettingsReloaded,
     ShardBehind,
     ShardFinished,
     ShardRetrying,
@@ -91,10 +95,13 @@ ALL: list[Event] = [
     ApiCalled(service="sqs", operation="SendMessageBatch", code="OK", seconds=0.02),
     LimiterWaited(limiter="describe_stream", seconds=0.1),
     LoopLagged(seconds=0.004),
+    SettingsReloaded(applied=("log.level",), need_restart=()),
+    SettingsRefused(error="no"),
 ]
 
 # Every metric with its type and its labels: dashboards and alert rules hang on each word.
 FAMILIES = {
+    "poller_reloads_total": ("counter", {"result"}),
     "poller_records_read_total": ("counter", {"stream", "event"}),
     "poller_read_bytes_total": ("counter", {"stream"}),
     "poller_records_matched_total": ("counter", {"stream", "route"}),
@@ -112,6 +119,7 @@ FAMILIES = {
     "poller_shard_retrying_since_timestamp_seconds": ("gauge", {"stream", "shard", "route"}),
     "poller_shard_checkpoint_timestamp_seconds": ("gauge", {"stream", "shard"}),
     "poller_shard_last_poll_timestamp_seconds": ("gauge", {"stream", "shard"}),
+    "poller_shard_uncheckpointed_since_timestamp_seconds": ("gauge", {"stream", "shard"}),
     "poller_shards": ("gauge", {"stream", "state"}),
     "poller_leases_held": ("gauge", {"stream"}),
     "poller_workers": ("gauge", {"stream"}),
@@ -127,6 +135,15 @@ FAMILIES = {
     "poller_event_loop_lag_seconds": ("histogram", set[str]()),
     "poller_build_info": ("gauge", {"version", "python"}),
 }
+if Path("/proc/self/stat").exists():
+    FAMILIES |= {
+        "poller_process_cpu_seconds_total": ("counter", set()),
+        "poller_process_max_fds": ("gauge", set()),
+        "poller_process_open_fds": ("gauge", set()),
+        "poller_process_resident_memory_bytes": ("gauge", set()),
+        "poller_process_start_time_seconds": ("gauge", set()),
+        "poller_process_virtual_memory_bytes": ("gauge", set()),
+    }
 
 
 def fresh(*, per_shard: bool = True) -> Metrics:
@@ -317,6 +334,19 @@ def test_a_shards_series_follow_its_pages_checkpoints_and_retries() -> None:
     assert value(metrics, "shard_retrying_since_timestamp_seconds", **ON_SHARD, route=ROUTE) == 0
 
 
+def test_records_that_no_checkpoint_follows_are_told_from_the_first_of_them_on() -> None:
+    since = "shard_uncheckpointed_since_timestamp_seconds"
+    metrics = fed(STARTED, replace(PAGE, events={"MODIFY": 0, "REMOVE": 0}))
+    assert value(metrics, since, **ON_SHARD) == 0
+    metrics(PAGE)
+    metrics(replace(PAGE, polled_at_s=BEGAN + 9))
+    assert value(metrics, since, **ON_SHARD) == BEGAN + 1
+    metrics(CHECKPOINT)
+    assert value(metrics, since, **ON_SHARD) == 0
+    metrics(replace(PAGE, polled_at_s=BEGAN + 9))
+    assert value(metrics, since, **ON_SHARD) == BEGAN + 9
+
+
 def test_what_will_be_trimmed_next_is_foretold_while_something_is_unsettled() -> None:
     metrics = fed(STARTED, BEHIND)
     assert value(metrics, "shard_behind_seconds", **ON_SHARD) == 9.0
@@ -355,7 +385,39 @@ def test_the_end_of_one_shard_leaves_the_others_alone() -> None:
     assert len(shard_series(fed(STARTED, other, LOST))) == len(shard_series(fed(other))) > 0
 
 
+# --- the worst shard instead of each ----------------------------------------------------------------------------------
+
+OTHER = "shardId-2"
+OTHER_STARTED = ShardStarted(stream=STREAM, shard=OTHER, position="LATEST")
+
+
 def test_series_of_single_shards_can_be_left_out() -> None:
     metrics = fed(*ALL, per_shard=False)
     assert shard_series(metrics) == []
     assert value(metrics, "records_read_total", stream=STREAM, event="MODIFY") == 2
+
+
+def test_without_them_the_worst_shard_stands_for_all_under_the_same_names() -> None:
+    metrics = fed(STARTED, OTHER_STARTED, PAGE, RETRYING, BEHIND, per_shard=False)
+    metrics(replace(PAGE, shard=OTHER, polled_at_s=BEGAN + 5, behind_s=3.0))
+    metrics(replace(BEHIND, shard=OTHER, behind_s=4.0, oldest_created_s=BEGAN - 4))
+    assert value(metrics, "shard_behind_seconds", stream=STREAM) == 9.0
+    assert value(metrics, "shard_data_loss_timestamp_seconds", stream=STREAM) == BEGAN - 9 + 24 * 3600
+    assert value(metrics, "shard_last_poll_timestamp_seconds", stream=STREAM) == BEGAN + 1
+    assert value(metrics, "shard_retrying_since_timestamp_seconds", stream=STREAM, route=ROUTE) == BEGAN + 3
+    metrics(replace(RETRYING, since_s=None))
+    assert value(metrics, "shard_retrying_since_timestamp_seconds", stream=STREAM, route=ROUTE) == 0
+
+
+def test_the_oldest_records_without_a_checkpoint_are_told_however_many_shards_have_some_a_moment_ago() -> None:
+    metrics = fed(STARTED, OTHER_STARTED, per_shard=False)
+    assert value(metrics, "shard_uncheckpointed_since_timestamp_seconds", stream=STREAM) == 0
+    metrics(replace(PAGE, shard=OTHER, polled_at_s=BEGAN + 60))
+    metrics(replace(PAGE, polled_at_s=BEGAN + 70))
+    assert value(metrics, "shard_uncheckpointed_since_timestamp_seconds", stream=STREAM) == BEGAN + 60
+    metrics(replace(CHECKPOINT, shard=OTHER))
+    assert value(metrics, "shard_uncheckpointed_since_timestamp_seconds", stream=STREAM) == BEGAN + 70
+
+
+def test_without_any_shard_there_is_no_worst_one() -> None:
+    assert b"\npoller_shard_" not in fed(STARTED, PAGE, LOST, per_shard=False).render()

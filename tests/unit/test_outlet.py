@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from poller.events import DaemonStopping, Event
 from poller.observe.fanout import Fanout
 from poller.observe.log import LogSink
-from poller.observe.outlet import Outlet, TextOutlet
+from poller.observe.outlet import Outlet, TextOutlet, standard_output
 
 SAID = DaemonStopping(reason="x" * 100)
 
@@ -71,6 +72,30 @@ def test_a_line_longer_than_the_pipe_is_finished_before_the_next_one(pipe: Pipe)
             outlet.write(b"b\n")
         read += pipe.read()
     assert read == b"a" * 40_000 + b"\nb\n"
+
+
+def test_a_pipe_that_others_fill_between_the_look_and_the_write_is_not_waited_for(
+    pipe: Pipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdout", os.fdopen(os.dup(pipe.writer), "w"))
+    outlet = standard_output(shared=True)
+    sys.stdout.close()
+    write = os.write
+
+    def fill_first(descriptor: int, line: bytes) -> int:
+        os.set_blocking(pipe.writer, False)
+        with suppress(BlockingIOError):
+            while True:
+                write(pipe.writer, b"o" * 4096)
+        return write(descriptor, line)
+
+    monkeypatch.setattr(os, "write", fill_first)
+    with pytest.raises(BlockingIOError):
+        outlet.write(b"lost\n")
+    monkeypatch.setattr(os, "write", write)
+    assert set(pipe.read()) == {ord("o")}
+    assert outlet.write(b"after\n") == 6
+    assert pipe.read() == b"after\n"
 
 
 def test_a_full_disk_costs_the_lines_of_that_time(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poller.decide.pacing import PacingLimits, next_pause_s
+from poller.decide.pacing import STRETCHED_MAX_S, PacingLimits, next_pause_s, stretched_idle_max_s
 
 LIMITS = PacingLimits(idle_min_s=0.25, idle_max_s=1.0, page_limit=1000)
 
@@ -36,3 +36,23 @@ def test_empty_pages_come_ever_later_up_to_the_longest_pause() -> None:
 
 def test_a_closed_shard_is_hurried_to_its_end() -> None:
     assert pause(1.0, 0, closed=True) == 0.0
+
+
+def stretched(left_usd: float, shards: int = 10) -> tuple[float, bool]:
+    """Ten shards at a dollar for a poll a second."""
+    return stretched_idle_max_s(LIMITS, left_usd=left_usd, shards=shards, polling_usd=1.0)
+
+
+def test_what_is_left_of_a_budget_is_spent_on_idle_shards_and_no_more() -> None:
+    assert stretched(2.0) == (5.0, True)
+    assert stretched(0.05) == (200.0, True)
+
+
+def test_a_budget_never_makes_it_faster_than_the_settings() -> None:
+    assert stretched(1_000.0) == (1.0, True)
+    assert stretched(1.0, shards=0) == (1.0, True)
+
+
+def test_a_budget_leaves_at_least_a_poll_in_five_minutes() -> None:
+    assert stretched(0.01) == (STRETCHED_MAX_S, False)
+    assert stretched(-1.0) == (STRETCHED_MAX_S, False)

@@ -35,9 +35,11 @@ from poller.events import (
 from poller.model import Lease
 from poller.observe.http import Answer, standard_pages
 from poller.observe.metrics import Metrics
-from poller.observe.status import REASONS_MAX, SHARDS_MAX, Report
+from poller.observe.selection import SHARDS_MAX
+from poller.observe.status import REASONS_MAX, Report
 from poller.observe.watch import Watch
 from poller.settings import load
+from poller.startup import prices
 
 STREAM, ROUTE, ME = "Uploads", "default", "worker-1"
 EPOCH_S = 1_795_420_800.0  # 2026-11-23T08:00:00Z
@@ -423,3 +425,15 @@ def test_a_loop_that_stood_still_leaves_a_gap_and_the_history_is_bounded() -> No
     pages.clock.passed_s = 1e7
     pages.tell(LoopLagged(seconds=1e7))
     assert [len(steps["read"]) for steps in pages.status()["flow"]["history"]] == [150, 288]
+
+
+def test_what_it_costs_is_told_where_it_is_known() -> None:
+    pages = Pages(*AT_WORK)
+    assert pages.status()["estimated_cost_usd_per_month"] is None
+    metrics = Metrics()
+    settings = load(SETTINGS, None)
+    report = Report(pages.watch.known, settings, pages.clock, lambda: metrics.costs(STREAM))
+    assert parsed(report.status())[1]["estimated_cost_usd_per_month"] is None
+    metrics.register_cost(STREAM, prices(settings), ())
+    costs = parsed(report.status())[1]["estimated_cost_usd_per_month"]
+    assert costs == {"stream_reads": 0.0, "lease_reads": 0.0, "lease_writes": 0.0, "queue": 0.0}

@@ -1,4 +1,4 @@
-"""Asks the daemon's HTTP server, wherever the environment says that it listens. Imports little: see `healthcheck`."""
+"""Asks a running daemon for one of its pages, wherever it listens, with next to nothing imported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ _PORT: Final = 9464
 _TIMEOUT_S: Final = 2.0
 # Who listens everywhere is reached on loopback.
 _EVERYWHERE: Final = {"0.0.0.0": _HOST, "::": "::1"}  # noqa: S104 - an address to ask at, none to listen on
-_ANSWER_BYTES_MAX: Final = 1 << 24
+# The metrics of a thousand shards are less than that.
+_ANSWER_BYTES_MAX: Final = 16 << 20
+
 
 url_option: Final = click.option(
     "--url", metavar="URL", help="Where the daemon serves; by default at POLLER_HTTP_HOST and _PORT."
@@ -58,20 +60,7 @@ def _file(path: str | None) -> Mapping[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def _address(base: str) -> tuple[str, int, str]:
-    """Host, port and path of an http URL."""
-    from urllib.parse import urlsplit  # noqa: PLC0415
-
-    try:
-        address = urlsplit(base)
-        if address.hostname is not None and address.scheme == "http":
-            return address.hostname, address.port or 80, address.path.rstrip("/")
-    except ValueError:
-        pass  # a port that is none, or brackets that do not match
-    raise ConfigurationError(f'--url "{base}": not an address such as http://{_HOST}:{_PORT}')
-
-
-def ask(base: str, page: str, timeout_s: float, mend: str = "does it run?") -> tuple[int, bytes]:
+def get(base: str, page: str, timeout_s: float, mend: str = "does it run?") -> tuple[int, bytes]:
     """The answer's status and body. PollerError: there is none."""
     from http.client import HTTPConnection, HTTPException  # noqa: PLC0415 - `--help` asks nobody
 
@@ -89,3 +78,16 @@ def ask(base: str, page: str, timeout_s: float, mend: str = "does it run?") -> t
         raise PollerError(f"no answer from {where}: {why}; {mend}") from error
     finally:
         connection.close()
+
+
+def _address(base: str) -> tuple[str, int, str]:
+    """Host, port and path of an http URL."""
+    from urllib.parse import urlsplit  # noqa: PLC0415
+
+    try:
+        address = urlsplit(base)
+        if address.hostname is not None and address.scheme == "http":
+            return address.hostname, address.port or 80, address.path.rstrip("/")
+    except ValueError:
+        pass  # a port that is none, or brackets that do not match
+    raise ConfigurationError(f'--url "{base}": not an address such as http://{_HOST}:{_PORT}')

@@ -1,0 +1,80 @@
+"""The list of all metrics, as Markdown: `python -m poller.observe.reference > docs/metrics.md`.
+
+Made from the registry that `/metrics` shows, so that it cannot say anything else; a test holds the file equal to it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Final, NamedTuple
+
+from prometheus_client.core import Metric
+
+from poller.observe.metrics import Metrics
+
+_HEAD: Final = """\
+# Metrics
+
+What `/metrics` shows, in Prometheus's text format. Base units; what happened is a counter (`..._total`), what is the
+case a gauge. Times are seconds since the epoch, for Prometheus to subtract from `time()`. No label holds an item's
+content or key.
+
+- `stream` is the table's name, `route` the route's, `shard` a shard's id, `event` `INSERT`, `MODIFY` or `REMOVE`;
+  `service` and `operation` are AWS's names, `code` is `OK` or an error's code.
+- What can be counted is there from the start, at 0, so that `increase()` misses nothing; only codes of errors, and what
+  is called at AWS, are not known before.
+- The series of a shard begin when this worker reads it and end when it does not any more. Of two workers only one tells
+  of a shard.
+- With `metrics.per_shard = false` the series of shards have no label `shard`, and stand for this worker's worst one.
+- `poller_process_...` is read from `/proc`, and not there without one.
+
+What may wake somebody: [config/prometheus/alerts.yml](../config/prometheus/alerts.yml), with the
+[runbook](runbook.md). A dashboard: `config/grafana/`. The same in CloudWatch:
+[decisions/0015-cloudwatch-alarms.md](decisions/0015-cloudwatch-alarms.md).
+
+This page is generated (`python -m poller.observe.reference > docs/metrics.md`) and held up to date by a test.
+
+"""
+
+
+class Row(NamedTuple):
+    """One metric, under the name by which it is asked for."""
+
+    name: str
+    kind: str
+    labels: tuple[str, ...]
+    text: str
+
+
+def rows() -> list[Row]:
+    """Every metric, by name."""
+    metrics = Metrics()
+    metrics.register_ready(lambda: True)
+    return sorted(map(_row, metrics.registry.collect()))
+
+
+def _row(family: Metric) -> Row:
+    kind = "gauge" if family.type == "info" else family.type
+    name = {"counter": f"{family.name}_total", "info": f"{family.name}_info"}.get(family.type, family.name)
+    # Where the library keeps the names of the labels of a family without series; its info has them in its value.
+    labels = tuple(getattr(family, "_labelnames", ()))
+    if family.type == "info":
+        labels = tuple(sorted(label for sample in family.samples for label in sample.labels))
+    return Row(name, kind, labels, family.documentation)
+
+
+def markdown() -> str:
+    """The whole page."""
+    lines = ["| name | type | labels | what it says |", "|---|---|---|---|"]
+    for row in rows():
+        labels = ", ".join(f"`{label}`" for label in row.labels)
+        lines.append(f"| `{row.name}` | {row.kind} | {labels} | {row.text} |")
+    return _HEAD + "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    sys.stdout.write(markdown())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""SIGHUP: new filters, rates and levels while the daemon works; a bad file changes nothing."""
+
+from __future__ import annotations
+
+import json
+import signal
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.daemon import Daemon, wait_until
+from tests.standin import Remote, StandInProcess
+
+TABLE = "Orders"
+FILE = """
+[stream]
+table = "Orders"
+[log]
+level = "{level}"
+[[route]]
+name = "jobs"
+queue = "jobs"
+filter = [{filter}]
+max_attempts = {attempts}
+"""
+UPLOADED = """'{"dynamodb": {"NewImage": {"phase": {"S": ["FILE_UPLOAD_COMPLETE"]}}}}'"""
+UPLOAD = {"phase": {"S": "FILE_UPLOAD_COMPLETE"}}
+REMOVED = """'{"eventName": ["REMOVE"]}'"""
+
+
+@pytest.fixture
+def remote() -> Iterator[Remote]:
+    with StandInProcess() as remote:
+        yield remote
+
+
+def write(config: Path, **changes: object) -> None:
+    config.write_text(FILE.format(**{"level": "info", "filter": UPLOADED, "attempts": 3, **changes}), encoding="utf-8")
+
+
+def received(remote: Remote) -> list[str]:
+    keys = [json.loads(arrival.body)["dynamodb"]["Keys"] for arrival in remote.arrived("jobs")]
+    return [next(iter(key.values()))["S"] for key in keys]
+
+
+def test_sighup_takes_over_what_can_be_and_a_bad_file_changes_nothing(remote: Remote, tmp_path: Path) -> None:
+    shard = remote.stream(TABLE).shards[0]
+    remote.queue("jobs")
+    config = tmp_path / "poller.toml"
+    write(config)
+    environment = {**remote.env(), "POLLER_CONFIG": str(config), "POLLER_POLLING__IDLE_MAX": "250ms"}
+    with Daemon(environment, tmp_path / "log.jsonl") as daemon:
+        wait_until(lambda: bool(daemon.events("daemon_ready")), lambda: "not ready")
+        remote.put(TABLE, shard, {"key": "uploaded", "new_image": UPLOAD})
+        wait_until(lambda: received(remote) == ["uploaded"], lambda: str(received(remote)))
+
+        def reload(event: str, count: int) -> dict[str, object]:
+            daemon.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: len(daemon.events(event)) == count, lambda: f"no {event}")
+            return daemon.events(event)[-1]
+
+        write(config, filter="'{\"eventNam\": 1}'")
+        assert "filter" in str(reload("settings_refused", 1)["error"])
+        remote.put(TABLE, shard, {"key": "still", "new_image": UPLOAD})
+        wait_until(lambda: received(remote) == ["uploaded", "still"], lambda: str(received(remote)))
+
+        write(config, filter=REMOVED, level="warning", attempts=5)
+        config.write_text(config.read_text("utf-8") + "batch_size = 5\n", encoding="utf-8")
+        write_again = config.read_text("utf-8")
+        daemon.process.send_signal(signal.SIGHUP)  # from now on the log has warnings only
+        wait_until(lambda: '_reloads_total{result="ok"} 1.0' in metrics(daemon), lambda: metrics(daemon))
+        remote.put(TABLE, shard, {"key": "no-more", "new_image": UPLOAD})
+        remote.put(TABLE, shard, {"key": "removed", "event_name": "REMOVE"})
+        wait_until(lambda: received(remote)[2:] == ["removed"], lambda: str(received(remote)))
+
+        config.write_text(write_again.replace('"warning"', '"info"'), encoding="utf-8")
+        said = reload("settings_reloaded", 1)
+        assert said["applied"] == ["log.level"]
+        assert said["need_restart"] == ["route jobs.batch_size"]
+        assert daemon.terminate()[0] == 0
+
+
+def metrics(daemon: Daemon) -> str:
+    url = str(daemon.events("http_listening")[0]["url"])
+    with urllib.request.urlopen(f"{url.rstrip('/')}/metrics", timeout=10) as answer:
+        return str(answer.read().decode())
