@@ -25,6 +25,8 @@ COMMANDS: Final = {
     "redrive": "poller.cli.redrive",
     "iam-policy": "poller.cli.iam_policy",
     "cost": "poller.cli.cost",
+    "replay": "poller.cli.replay",
+    "tap": "poller.cli.tap",
     "config": "poller.cli.config",
     "filter": "poller.cli.filter",
     "healthcheck": "poller.cli.healthcheck",

@@ -9,6 +9,7 @@ from poller.errors import PollerError
 _SHOWN_AT_LEAST = 8
 _LISTED_MAX = 10
 _CUT = "…"
+_NO_ROW = "no row of that shard; `poller leases --all` lists those that there are"
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:
@@ -20,10 +21,10 @@ def short_names(names: Iterable[str]) -> dict[str, str]:
     return {name: name if len(name) <= length + 1 else _CUT + name[-length:] for name in known}
 
 
-def match(given: str, names: Collection[str]) -> str:
+def match(given: str, names: Collection[str], none: str = _NO_ROW) -> str:
     """The name that is meant: the one written out, or the only one that begins or ends so.
 
-    PollerError: none is, or several are; those are listed.
+    PollerError: none is, which is told as `none`, or several are; those are listed.
     """
     part = given.removeprefix(_CUT).removeprefix("...")
     if given in names:
@@ -32,7 +33,7 @@ def match(given: str, names: Collection[str]) -> str:
     if len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        raise PollerError(f"{given}: no row of that shard; `poller leases --all` lists those that there are")
+        raise PollerError(f"{given}: {none}")
     more = f" and {len(fitting) - _LISTED_MAX} more" if len(fitting) > _LISTED_MAX else ""
     raise PollerError(
         f"{given}: fits {len(fitting)} shards: {', '.join(fitting[:_LISTED_MAX])}{more}; write more of it"
