@@ -75,7 +75,7 @@ sim: .venv/ready ## Simulated fleets in hostile worlds, seed after seed, until C
 mutants: .venv/ready ## Plants every known bug; the simulator must find each within 100 seeds (ARGS="--jobs 2")
 	.venv/bin/python -m tests.sim --mutants $(ARGS)
 
-.PHONY: bench bench-quick
+.PHONY: bench bench-quick screenshots
 
 bench: .venv/ready ## Every workload and contestant, pinned to a core each; needs Go, for KCL Java and Maven (ARGS="--workloads W1,W3 --only poller,boto3")
 	.venv/bin/python -m benchmarks $(ARGS)
@@ -102,6 +102,8 @@ sbom: .venv-tools/ready ## What is shipped, as CycloneDX, in dist/sbom.json
 	mkdir -p dist
 	.venv-tools/bin/cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --mc-type application \
 	  --output-reproducible --of JSON -o dist/sbom.json
+screenshots: .venv/ready ## The README's pictures again, docs/img/ (needs Chromium)
+	.venv/bin/python docs/screenshots.py
 
 clean: ## Remove the environments and caches
 	rm -rf .venv .venv-run .venv-tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

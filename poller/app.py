@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -35,6 +36,7 @@ from poller.observe.log import LogSink, capture_libraries, hide_texts_of_errors
 from poller.observe.metrics import Metrics
 from poller.observe.outlet import give_up_standard_output, last_resort, standard_output
 from poller.observe.overview import Overview
+from poller.observe.page import front_page
 from poller.observe.status import Report
 from poller.observe.watch import ByStream, Watch
 from poller.part import Part, Tie
@@ -85,7 +87,7 @@ class Daemon:
         for one in settings:
             name = one.stream.table_name
             watches[name] = Watch((route.name for route in one.routes), self._clock.monotonic)
-            reports[name] = Report(watches[name].known, one, self._clock)
+            reports[name] = Report(watches[name].known, one, self._clock, partial(self._metrics.costs, name))
         # A process with one stream has the pages of that stream.
         self._report = Overview(reports, self._clock) if len(reports) > 1 else next(iter(reports.values()))
         self._metrics.register_ready(self._report.ready)
@@ -139,7 +141,7 @@ class Daemon:
         http = self._process.http
         if not http.enabled:
             return
-        server = HttpServer(standard_pages(self._metrics.render, self._report))
+        server = HttpServer(standard_pages(self._metrics.render, self._report, front_page()))
         stack.push_async_callback(server.stop)
         if self._part is None:
             self._emit(HttpListening(url=await server.start(http.host, http.port)))

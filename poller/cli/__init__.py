@@ -19,6 +19,8 @@ COMMANDS: Final = {
     "run": "poller.cli.run",
     "check": "poller.cli.check",
     "init": "poller.cli.init",
+    "status": "poller.cli.status",
+    "top": "poller.cli.top",
     "leases": "poller.cli.leases",
     "dead-letters": "poller.cli.dead_letters",
     "redrive": "poller.cli.redrive",

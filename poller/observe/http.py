@@ -13,9 +13,9 @@ import logging
 import re
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from aiohttp import web
 
@@ -36,6 +36,8 @@ _METHODS: Final = ("GET", "HEAD")
 # aiohttp's own default tells its version and Python's.
 _HEADERS: Final = {"Server": "poller", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
 
 
@@ -46,10 +48,24 @@ class Answer:
     body: bytes
     content_type: str = _TEXT
     status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 # What an answer is made from is known here, or has to be asked for elsewhere.
 Known = Callable[[], Answer]
+Query = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Queried(Generic[T]):
+    """A page that takes what the address has behind its `?`."""
+
+    answer: Callable[[Query], T]
+
+    def __call__(self) -> T:
+        return self.answer({})
+
+
 Page = Known | Callable[[], Awaitable[Answer]]
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -59,18 +75,25 @@ class Health(Protocol):
 
     def readiness(self) -> Answer: ...
 
-    def status(self) -> Answer: ...
+    def status(self, query: Query = ..., /) -> Answer: ...
 
 
-def standard_pages(render_metrics: Callable[[], bytes], health: Health | None = None) -> dict[str, Known]:
-    """The pages that every process has, by path, and those of a daemon's health; another one is one line more."""
+def standard_pages(
+    render_metrics: Callable[[], bytes], health: Health | None = None, front: Known | None = None
+) -> dict[str, Known]:
+    """The pages that every process has, by path, and those of a daemon's health; another one is one line more.
+
+    `front` is the one for people.
+    """
     pages: dict[str, Known] = {
         "/metrics": lambda: Answer(render_metrics(), CONTENT_TYPE),
         "/livez": lambda: Answer(b"ok\n"),
     }
     if health is not None:
         pages["/readyz"] = health.readiness
-        pages["/status"] = health.status
+        pages["/status"] = Queried(health.status)
+    if front is not None:
+        pages["/"] = front
     return pages
 
 
@@ -140,9 +163,9 @@ class HttpServer:
         page = self._pages.get(request.path)
         if page is None:
             return _plain(HTTPStatus.NOT_FOUND)
-        made = page()
+        made = page.answer(request.query) if isinstance(page, Queried) else page()
         answer = made if isinstance(made, Answer) else await made
-        headers = {**_HEADERS, "Content-Type": answer.content_type}
+        headers = {**_HEADERS, "Content-Type": answer.content_type, **answer.headers}
         return web.Response(body=answer.body, status=answer.status, headers=headers)
 
 
