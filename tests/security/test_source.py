@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "poller"
 SOURCES = sorted(ROOT.rglob("*.py"))
-# The demo starts the emulator in a process of its own, and `--processes` this very program; from fixed arguments, without
+# The demo starts the emulator, and `--processes` this very program: from fixed arguments, without
 # a shell.
 MAY_START_PROCESSES = {
     "demo/children.py",
