@@ -44,6 +44,7 @@ from poller.run.clock import SystemClock
 from poller.settings import Settings, load_all
 from poller.settings.changes import compare
 from poller.startup import World, fifo_routes, prices
+from poller.traces import open_traces
 
 
 def main(configs: Sequence[Path], environ: Mapping[str, str], part: Part | None = None) -> int:
@@ -96,7 +97,8 @@ class Daemon:
         if self._tie is not None:
             sinks.append(self._tie)
         self._emit = Fanout(sinks, last_resort())
-        self._world = World(self._clock, self._emit, random.Random())
+        self._traces = open_traces(self._process, self._clock)
+        self._world = World(self._clock, self._emit, random.Random(), self._traces)
         self._stop = asyncio.Event()
         self._stop_asked_at = 0.0
         self._signals = 0
@@ -127,6 +129,8 @@ class Daemon:
                 self._metrics.register_route(one.stream.table_name, route.name)
         emit(DaemonStarting(version=__version__, worker_id=self._worker_id))
         async with AsyncExitStack() as stack:
+            if self._traces is not None:
+                stack.push_async_callback(self._traces.close)
             await self._serve(stack)
             lag = asyncio.create_task(LagMeter(emit, self._clock.monotonic, self._clock.sleep).run())
             stack.callback(lag.cancel)

@@ -23,9 +23,11 @@ from poller.run.leases import LeaseKeeper, LeaseLimits
 from poller.run.limiter import ShardLimiters, ThrottleLimiter
 from poller.run.message import MessageBuilder
 from poller.run.pace import Pace
-from poller.run.shard import Reading
+from poller.run.ports import Queue, StreamSource
+from poller.run.shard import Reading, Sift
 from poller.run.sift import Sifter
 from poller.run.thrift import Thrift
+from poller.run.traced import TracedQueue, TracedSifter, TracedSource
 from poller.run.worker import Worker
 from poller.settings import RouteSettings, Settings
 from poller.startup import Found, FoundRoute, World, fifo_routes, prices
@@ -71,10 +73,11 @@ def assemble(settings: Settings, found: Found, world: World, worker_id: str) -> 
     deliveries = [_delivery(route, stream, keeper.table_failing, world) for route in found.routes]
     follower = _follower(settings, found, keeper, world)
     sifter = Sifter([route.filter for route in found.routes])
+    source, sift = _traced_reading(follower.source, sifter, name, world)
     reading = Reading(
         stream=name,
-        source=follower.source,
-        sifter=sifter,
+        source=source,
+        sifter=sift,
         routes=deliveries,
         pacing=pacing,
         backoff=_READING,
@@ -150,11 +153,24 @@ def _follower(settings: Settings, found: Found, keeper: LeaseKeeper, world: Worl
     )
 
 
+def _traced_reading(source: StreamSource, sifter: Sift, stream: str, world: World) -> tuple[StreamSource, Sift]:
+    if world.tracing is None:
+        return source, sifter
+    return TracedSource(source, world.clock.wall), TracedSifter(sifter, world.tracing, stream, world.clock.wall)
+
+
+def _traced_queue(queue: Queue, route: str, stream: str, world: World) -> Queue:
+    if world.tracing is None:
+        return queue
+    return TracedQueue(queue, world.tracing, stream=stream, route=route, clock=world.clock)
+
+
 def _delivery(route: FoundRoute, stream: StreamInfo, held_back: Callable[[], bool], world: World) -> Delivery:
     settings, clock, emit, rng = route.settings, world.clock, world.emit, world.rng
     info: QueueInfo = route.queue.info
+    graves = route.dead_letter_queue
     letters = DeadLetters(
-        route.dead_letter_queue,
+        None if graves is None else _traced_queue(graves, settings.name, stream.table, world),
         route.store,
         stream=stream.table,
         stream_arn=stream.arn,
@@ -172,7 +188,7 @@ def _delivery(route: FoundRoute, stream: StreamInfo, held_back: Callable[[], boo
     )
     return Delivery(
         settings.name,
-        route.queue,
+        _traced_queue(route.queue, settings.name, stream.table, world),
         builder,
         _limits(settings, info.message_bytes_max),
         stream=stream.table,

@@ -217,6 +217,18 @@ class Position:
         return cls(AT_SEQUENCE_NUMBER, sequence_number=sequence_number)
 
 
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """The span of the page that a record was read in, by OpenTelemetry's numbers: 128 and 64 bits.
+
+    `sampled`: somebody keeps it; what comes of the record is then kept as well.
+    """
+
+    trace_id: int
+    span_id: int
+    sampled: bool
+
+
 class Text(NamedTuple):
     """The part of an answer's body in which its records stand: one after another, with a comma between each two."""
 
@@ -232,13 +244,15 @@ class Page:
     `records` are views into the answer's body: copy with `bytes(...)` what must outlive the page. They may be cut apart
     only when somebody asks for them, and AwsError is raised then if the answer turns out to be none. `next_iterator`
     absent means that the shard is closed and this was its last page, which may itself hold records. `text`: where
-    all of them stand, None if that is not known, or there are none.
+    all of them stand, None if that is not known, or there are none. `asked_s`: when the request was made (wall clock),
+    None where nobody wants to know.
     """
 
     records: Sequence[Buffer]
     next_iterator: str | None
     size_bytes: int
     text: Text | None = None
+    asked_s: float | None = None
 
 
 @value
@@ -286,7 +300,8 @@ class Sifted:
 
     `events` counts the page's records by event name; `matched` and `filtered` count them by route index. `skipped`
     counts the records older than the start time, which no route gets. `last_sequence_number` and `last_created_s` are
-    those of the page's last record that could be understood, None for a page without one.
+    those of the page's last record that could be understood, None for a page without one. `trace`: the page's span,
+    None without traces.
     """
 
     matches: tuple[Match, ...]
@@ -296,6 +311,7 @@ class Sifted:
     skipped: int = 0
     last_sequence_number: str | None = None
     last_created_s: float | None = None
+    trace: Trace | None = None
 
 
 class Content(StrEnum):
@@ -311,7 +327,8 @@ class Content(StrEnum):
 class Message:
     """One entry of a `SendMessageBatch`; built once, and sent again exactly as it was.
 
-    `size_bytes` counts as SQS does: the body's UTF-8 bytes, and name, type and value of every attribute.
+    `size_bytes` counts as SQS does: the body's UTF-8 bytes, and name, type and value of every attribute. `trace` goes
+    with it as a system attribute, which does not count.
     """
 
     body: str
@@ -319,6 +336,7 @@ class Message:
     group_id: str | None = None
     deduplication_id: str | None = None
     attributes: Mapping[str, str] = field(default_factory=dict)
+    trace: Trace | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -26,6 +26,7 @@ from poller.errors import AccessDenied, AwsError, ConfigurationError, InvalidReq
 from poller.events import DaemonReady, Emit, LeaseTableCreated, SettingsDoubtful, StartupContinued, StartupWaiting
 from poller.model import Lease, QueueInfo, StreamInfo
 from poller.run.ports import Clock
+from poller.run.traced import Tracing
 from poller.settings import RouteSettings, Settings
 
 T = TypeVar("T")
@@ -35,11 +36,12 @@ _STARTUP = Backoff(first_s=0.5, max_s=15.0)
 
 @dataclass(frozen=True, slots=True)
 class World:
-    """What every part shares: two clocks, where facts go, and the source of jitter."""
+    """What every part shares: clocks, where facts go, the source of jitter, and who keeps spans, if anybody does."""
 
     clock: Clock
     emit: Emit
     rng: random.Random
+    tracing: Tracing | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from poller.aws.errors import Target, clean, entry_refused, reading, unreadable
 from poller.aws.pool import NEVER
 from poller.aws.session import Aws
 from poller.errors import ConfigurationError
-from poller.model import Accepted, EntryOutcome, Message, QueueInfo, Refused
+from poller.model import Accepted, EntryOutcome, Message, QueueInfo, Refused, Trace
 
 if TYPE_CHECKING:
     from types_boto3_sqs.type_defs import (
@@ -141,7 +141,15 @@ def _entry(index: int, message: Message) -> SendMessageBatchRequestEntryTypeDef:
         entry["MessageDeduplicationId"] = message.deduplication_id
     if message.attributes:
         entry["MessageAttributes"] = {name: _attribute(value) for name, value in message.attributes.items()}
+    if message.trace is not None:
+        entry["MessageSystemAttributes"] = {"AWSTraceHeader": _attribute(trace_header(message.trace))}
     return entry
+
+
+def trace_header(trace: Trace) -> str:
+    """X-Ray's tracing header, in which the first 32 bits of a trace's number are its time."""
+    number = f"{trace.trace_id:032x}"
+    return f"Root=1-{number[:8]}-{number[8:]};Parent={trace.span_id:016x};Sampled={trace.sampled:d}"
 
 
 def _attribute(value: str) -> MessageAttributeValueTypeDef:

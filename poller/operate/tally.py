@@ -11,7 +11,7 @@ import msgspec
 
 from poller.decide.alternatives import dotted
 from poller.decide.frontier import Ticket
-from poller.model import Page, Record, Sifted
+from poller.model import Page, Record, Sifted, Trace
 from poller.operate.wanted import Wanted, decoded, shown
 from poller.run.fields import Path
 from poller.run.shard import Sift
@@ -111,7 +111,12 @@ class Counted:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def add(self, tenure: Tenure, records: Iterable[tuple[Record, Ticket]]) -> None:
+    def add(
+        self,
+        tenure: Tenure,
+        records: Iterable[tuple[Record, Ticket]],
+        trace: Trace | None = None,  # noqa: ARG002 - the port's
+    ) -> None:
         tenure.settle(*[ticket for _, ticket in records])
 
 

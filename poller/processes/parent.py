@@ -28,6 +28,7 @@ from poller.processes.child import Child, said_of
 from poller.processes.pages import Front
 from poller.run.clock import SystemClock
 from poller.settings import Settings, load_all
+from poller.traces import missing
 
 # A worker promises to be gone within 10 s. Orchestrators kill after 30.
 LEAVE_S: Final = 15.0
@@ -43,6 +44,8 @@ def main(configs: Sequence[Path], environ: Mapping[str, str], count: int) -> int
     settings = load_all(environ, configs)
     for one in settings:
         compile_filters(one)  # what is wrong is said before anything is started
+    if fault := missing(settings[0]):
+        raise fault
     try:
         # What concerns the process is the same in all of them.
         return uvloop.run(Parent(settings[0], command(configs), count).run())

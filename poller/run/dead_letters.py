@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from poller.decide.retry import Backoff
@@ -137,6 +137,8 @@ class DeadLetters:
         if one.content is not Content.RECORD and self._store is not None:
             url = await self._store.put(store_key(record, why), record.body)
             one.message, one.content = letter(record, why, limit_bytes=one.limit_bytes, fifo=fifo, stored_at=url)
+        if one.entry.message.trace is not None:
+            one.message = replace(one.message, trace=one.entry.message.trace)
 
     def _why(self, one: _Letter) -> Why:
         now_s = self._clock.wall()

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, assert_never
 
 from poller.decide.batch import BatchLimits, Lanes
@@ -28,7 +28,7 @@ from poller.events import (
     SendFailed,
     ShardRetrying,
 )
-from poller.model import Accepted, EntryOutcome, Message, Record, Refused
+from poller.model import Accepted, EntryOutcome, Message, Record, Refused, Trace
 from poller.run.dead_letters import Owner
 from poller.run.entry import Entry, Grave
 from poller.run.message import Unsendable
@@ -115,19 +115,22 @@ class Delivery:
 
     # --- in -----------------------------------------------------------------------------------------------------------
 
-    def add(self, tenure: Tenure, records: Iterable[tuple[Record, Ticket]]) -> None:
-        """Records that this route wants, in their shard's order."""
-        build, add, now = self._builder.build, self._lanes.add, self._clock.monotonic()
-        limit_bytes = self._limits.batch.bytes_max
+    def add(self, tenure: Tenure, records: Iterable[tuple[Record, Ticket]], trace: Trace | None = None) -> None:
+        """Records that this route wants, in their shard's order. `trace`: the span of the page that they are from."""
+        build: Callable[[Record], Message] = self._builder.build
+        add, now = self._lanes.add, self._clock.monotonic()
+        limit_bytes, nothing = self._limits.batch.bytes_max, _NOTHING
+        if trace is not None:
+            build, nothing = _traced(build, trace), replace(_NOTHING, trace=trace)
         for record, ticket in records:
             doomed: Grave | None = None
             try:
                 message = build(record)
             except Unsendable as error:
-                message, doomed = _NOTHING, Grave(error.reason, "Unsendable", error.text)
+                message, doomed = nothing, Grave(error.reason, "Unsendable", error.text)
             if message.size_bytes > limit_bytes:
                 text = f"{message.size_bytes} bytes; the queue takes {limit_bytes}"
-                message, doomed = _NOTHING, Grave("too_large", "TooLarge", text)
+                message, doomed = nothing, Grave("too_large", "TooLarge", text)
             lane = record.group
             add(Entry(tenure, ticket, record, message, lane, message.size_bytes, self._accepted, doomed), now)
         self._wake.set()
@@ -429,3 +432,8 @@ class Delivery:
 
     def _tell_since(self, shard_id: str, since_s: float | None) -> None:
         self._emit(ShardRetrying(stream=self._stream, shard=shard_id, route=self.name, since_s=since_s))
+
+
+def _traced(build: Callable[[Record], Message], trace: Trace) -> Callable[[Record], Message]:
+    """The same messages, which say what page they are from."""
+    return lambda record: replace(build(record), trace=trace)

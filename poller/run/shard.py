@@ -37,6 +37,7 @@ from poller.model import (
     Position,
     Record,
     Sifted,
+    Trace,
 )
 from poller.run.buffer import Buffer
 from poller.run.ports import Clock, Limiter, StreamSource
@@ -65,7 +66,8 @@ class Route(Protocol):
     @property
     def name(self) -> str: ...
 
-    def add(self, tenure: Tenure, records: Iterable[tuple[Record, Ticket]]) -> None: ...
+    def add(self, tenure: Tenure, records: Iterable[tuple[Record, Ticket]], trace: Trace | None = None) -> None:
+        """`trace`: the span of the page that they are from."""
 
 
 class Sift(Protocol):
@@ -233,7 +235,7 @@ class ShardReader:
         records = sum(sifted.events.values())
         matches = sifted.matches
         if matches:
-            self._hand_on(matches)
+            self._hand_on(matches, sifted.trace)
         if sifted.last_sequence_number is not None:
             tenure.frontier.saw(sifted.last_sequence_number)
             self._position = Position.after(sifted.last_sequence_number)
@@ -257,7 +259,7 @@ class ShardReader:
         self._report(page, sifted)
         return self._pause_s
 
-    def _hand_on(self, matches: Sequence[Match]) -> None:
+    def _hand_on(self, matches: Sequence[Match], trace: Trace | None) -> None:
         """To each route what it wants."""
         routes = self._reading.routes
         wanted: list[list[tuple[Record, Ticket]]] = [[] for _ in routes]
@@ -266,7 +268,7 @@ class ShardReader:
                 wanted[index].append((match.record, ticket))
         for route, records in zip(routes, wanted, strict=True):
             if records:
-                route.add(self.tenure, records)
+                route.add(self.tenure, records, trace)
 
     def _report(self, page: Page, sifted: Sifted) -> None:
         reading, names = self._reading, self._names

@@ -22,6 +22,7 @@ from poller.settings.sections import (
     PollingSettings,
     RouteSettings,
     StreamSettings,
+    TraceSettings,
     refused,
 )
 from poller.settings.units import format_duration
@@ -42,6 +43,7 @@ class Settings(BaseSettings):
     http: HttpSettings = Field(default_factory=HttpSettings)
     log: LogSettings = Field(default_factory=LogSettings)
     metrics: MetricsSettings = Field(default_factory=MetricsSettings)
+    trace: TraceSettings = Field(default_factory=TraceSettings)
     cost: CostSettings = Field(default_factory=CostSettings)
     routes: tuple[RouteSettings, ...] = Field(alias="route", max_length=ROUTES_MAX)
 

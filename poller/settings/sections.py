@@ -192,6 +192,12 @@ class MetricsSettings(Section):
     per_shard: bool = True
 
 
+class TraceSettings(Section):
+    """Spans for OpenTelemetry; where they go, and how many of them, say its own OTEL_* variables."""
+
+    enabled: bool = False
+
+
 class CostSettings(Section):
     """What AWS takes for what is asked of it, and how much a month may cost. Prices in US dollars."""
 

@@ -21,7 +21,7 @@ from poller.settings.values import default_worker_id
 
 _WORKER_ID: Final = "lease.worker_id"
 # Sections and settings that are the process's own.
-PROCESS: Final = ("http", "log", "metrics", _WORKER_ID)
+PROCESS: Final = ("http", "log", "metrics", "trace", _WORKER_ID)
 # Sections and settings that are an application's own: no variable can have them for two.
 OWN: Final = ("stream", "route", "lease.table")
 

@@ -13,7 +13,7 @@ from poller.aws.pool import NEVER
 from poller.aws.session import Aws
 from poller.aws.sqs import BotoQueue, find_queue
 from poller.errors import DeadlinePassed, InvalidRequest, NotFound, TooLarge
-from poller.model import Accepted, EntryOutcome, Message, Refused
+from poller.model import Accepted, EntryOutcome, Message, Refused, Trace
 from poller.run.ports import Queue
 from tests.contract.conftest import OpenAws
 from tests.memory.clock import ManualClock
@@ -21,6 +21,8 @@ from tests.memory.queue import MemoryQueue, size_bytes
 
 ELASTICMQ = pytest.param("elasticmq", marks=pytest.mark.real)
 SERVERS = [ELASTICMQ, "moto_server", "standin"]
+TRACE = Trace(0x6740_5A7B_0000_0000_0000_0000_0000_00AB, 0xCD, sampled=True)
+HEADER = "Root=1-67405a7b-0000000000000000000000ab;Parent=00000000000000cd;Sampled=1"
 
 
 class Backed(Protocol):
@@ -86,6 +88,7 @@ class ServerBacked:
                 return messages
             for message in received:
                 system = message.get("Attributes", {})
+                header = system.get("AWSTraceHeader")
                 texts = {key: value["StringValue"] for key, value in message.get("MessageAttributes", {}).items()}
                 messages.append(
                     Message(
@@ -94,6 +97,7 @@ class ServerBacked:
                         system.get("MessageGroupId"),
                         system.get("MessageDeduplicationId"),
                         texts,
+                        TRACE if header == HEADER else None,
                     )
                 )
                 await self.aws.sends.pool.call(
@@ -174,6 +178,16 @@ async def test_attributes_come_out_with_their_message(backed: Backed) -> None:
     await queue.send([Message("body", 4, attributes=attributes)], NEVER)
 
     assert [message.attributes for message in await backed.receive(queue)] == [attributes]
+
+
+async def test_a_trace_comes_out_with_its_message_and_does_not_count_in_its_size(backed: Backed) -> None:
+    queue = await backed.create(_name())
+    body = "x" * queue.info.message_bytes_max
+
+    outcomes = await queue.send([Message(body, len(body), trace=TRACE)], NEVER)
+
+    assert outcomes == [Accepted()]
+    assert [message.trace for message in await backed.receive(queue)] == [TRACE]
 
 
 # --- partial failure ---

@@ -19,6 +19,7 @@ from poller.events import Buffered, Event, LeaseLost, LeaseOperation, Resent
 from poller.filters import compile_filters
 from poller.model import SHARD_END
 from poller.run.clock import SystemClock
+from poller.run.traced import Tracing
 from poller.run.worker import Worker
 from poller.settings import Settings, load
 from poller.startup import Startup
@@ -67,6 +68,7 @@ class Site:
         self.world = world
         self.settings = settings
         self.config: Path | None = None
+        self.tracing: Tracing | None = None
         self.stream: Stream = world.stream(TABLE)
         self.shard: Shard = self.stream.add_shard()
         self.queue: Queue = world.queue("jobs")
@@ -125,7 +127,7 @@ class Site:
     @asynccontextmanager
     async def _started(self, settings: Mapping[str, str]) -> AsyncIterator[Worker]:
         loaded = self.load(**settings)
-        surroundings = Surroundings(SystemClock(), self.events.append, random.Random(7))
+        surroundings = Surroundings(SystemClock(), self.events.append, random.Random(7), self.tracing)
         startup = Startup(loaded, surroundings)
         try:
             async with asyncio.timeout(PATIENCE_S):

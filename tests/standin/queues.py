@@ -43,6 +43,7 @@ class Arrival:
     duplicate: bool
     access_key: str
     monotonic_s: float
+    trace_header: str | None = None
 
 
 @dataclass(slots=True)
@@ -82,14 +83,21 @@ class Stored:
 class Entry:
     """A message as it was sent.
 
-    `encoded` is its body in UTF-8; `size_bytes` counts as SQS does: body, and name, type and value of each attribute.
+    `encoded` is its body in UTF-8; `size_bytes` counts as SQS does: body, and name, type and value of each attribute,
+    but not of system attributes, of which there is one, `trace_header`.
     """
 
-    __slots__ = ("attributes", "body", "deduplication_id", "encoded", "group_id", "size_bytes")
+    __slots__ = ("attributes", "body", "deduplication_id", "encoded", "group_id", "size_bytes", "trace_header")
 
     def __init__(
-        self, body: str, group_id: str | None, deduplication_id: str | None, attributes: MessageAttributes
+        self,
+        body: str,
+        group_id: str | None,
+        deduplication_id: str | None,
+        attributes: MessageAttributes,
+        trace_header: str | None = None,
     ) -> None:
+        self.trace_header = trace_header
         self.body = body
         self.group_id = group_id
         self.deduplication_id = deduplication_id
@@ -188,6 +196,7 @@ class Queue:
             known_id is not None,
             access_key,
             now,
+            entry.trace_header,
         )
         self.arrived.append(arrival)
         if known_id is None:

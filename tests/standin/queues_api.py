@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.standin.world import World
 
 _ENTRIES_MAX: Final = 10
+_TRACE_HEADER: Final = "AWSTraceHeader"
 _ATTRIBUTES_MAX: Final = 10
 _ENTRY_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _ID: Final = re.compile(r"[\x21-\x7e]{1,128}")  # group and deduplication ids
@@ -171,7 +172,17 @@ def _entry(queue: Queue, raw: dict[str, Any]) -> Entry:
     deduplication_id = raw.get("MessageDeduplicationId")
     if deduplication_id is None and queue.attributes.get("ContentBasedDeduplication") == "true":
         deduplication_id = hashlib.sha256(body.encode("utf-8", "surrogatepass")).hexdigest()
-    return Entry(body, raw.get("MessageGroupId"), deduplication_id, raw.get("MessageAttributes") or {})
+    system = raw.get("MessageSystemAttributes") or {}
+    header = system.get(_TRACE_HEADER)
+    if system.keys() - {_TRACE_HEADER} or (header and header.get("DataType") != "String"):
+        raise _invalid_value("The only system attribute that can be sent is AWSTraceHeader, a string.")
+    return Entry(
+        body,
+        raw.get("MessageGroupId"),
+        deduplication_id,
+        raw.get("MessageAttributes") or {},
+        header and header["StringValue"],
+    )
 
 
 def _send(queue: Queue, entry: Entry, access_key: str) -> dict[str, Any]:
@@ -185,6 +196,9 @@ def _send(queue: Queue, entry: Entry, access_key: str) -> dict[str, Any]:
     sent = {"MessageId": message_id, "MD5OfMessageBody": body_md5(entry.encoded)}
     if entry.attributes:
         sent["MD5OfMessageAttributes"] = attributes_md5(entry.attributes)
+    if entry.trace_header is not None:
+        system = {_TRACE_HEADER: {"DataType": "String", "StringValue": entry.trace_header}}
+        sent["MD5OfMessageSystemAttributes"] = attributes_md5(system)
     if queue.fifo:
         sent["SequenceNumber"] = f"{queue.taken:020d}"
     return sent
@@ -249,6 +263,8 @@ def _received(stored: Stored, system: list[str], named: list[str]) -> dict[str, 
         known["MessageGroupId"] = arrival.group_id
     if arrival.deduplication_id is not None:
         known["MessageDeduplicationId"] = arrival.deduplication_id
+    if arrival.trace_header is not None:
+        known[_TRACE_HEADER] = arrival.trace_header
     attributes = {name: value for name, value in known.items() if "All" in system or name in system}
     if attributes:
         received["Attributes"] = attributes

@@ -26,7 +26,7 @@ from poller.errors import (
     Throttled,
     Unavailable,
 )
-from poller.model import Accepted, Lease, Message, Position, QueueInfo, Refused, Shard, StreamInfo, ViewType
+from poller.model import Accepted, Lease, Message, Position, QueueInfo, Refused, Shard, StreamInfo, Trace, ViewType
 from tests.memory.clock import ManualClock
 from tests.memory.wire import Answer, Wire
 
@@ -309,6 +309,19 @@ async def test_a_batch_goes_to_the_clients_endpoint_whatever_host_the_queues_url
             ],
         }
     ]
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+async def test_a_trace_goes_with_its_message_in_x_rays_form(aws: Aws, sampled: bool) -> None:
+    wire = Wire(aws.sends.client, Answer({"Successful": [{"Id": "0"}, {"Id": "1"}]}))
+    trace = Trace(0x6740_5A7B_0000_0000_0000_0000_0000_00AB, 0xCD, sampled)
+
+    await BotoQueue(aws, QUEUE).send([Message("a", 1, trace=trace), Message("b", 1)], NEVER)
+
+    traced, plain = wire.bodies[0]["Entries"]
+    header = f"Root=1-67405a7b-0000000000000000000000ab;Parent=00000000000000cd;Sampled={int(sampled)}"
+    assert traced["MessageSystemAttributes"] == {"AWSTraceHeader": {"DataType": "String", "StringValue": header}}
+    assert plain == {"Id": "1", "MessageBody": "b"}
 
 
 async def test_each_entry_has_the_outcome_that_the_answer_gives_it_in_the_batchs_order(aws: Aws) -> None:
