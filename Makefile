@@ -31,7 +31,7 @@ run: .venv-run/ready ## The main job on an embedded emulator, until Ctrl-C (ARGS
 
 test: .venv/ready ## Everything CI checks: lint, types, layers, tests (with the real local servers where Java and Maven are)
 	@$(MAKE) --no-print-directory lint types layers
-	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fuzz: .venv/ready ## The fuzzers for longer, with new examples each time (FUZZ=20, times the usual; ARGS="-k settings")
 	FUZZ=$(or $(FUZZ),20) .venv/bin/python -m pytest tests/fuzz $(ARGS)
