@@ -160,36 +160,6 @@ _DENIED: Final = re.compile(
     r"(?: on resource: arn:[\w+=,.@:/*-]+)?"
     r"(?: because no [A-Za-z -]+ allows| with an explicit deny in an? [A-Za-z -]+)?"
 )
-_CODE: Final = {code: kind for kind, codes in _CLASSES.items() for code in codes}
-_BY_STATUS: Final[dict[int, type[AwsError]]] = {401: AccessDenied, 403: AccessDenied, 413: TooLarge, 429: Throttled}
-
-# An endpoint that knows no SendMessageBatch is not SQS: that is no message's fault (`poller.run.ports.Queue.send`).
-_NOT_THE_CONTENT: Final = frozenset({"UnknownOperation", "UnknownOperationException"})
-
-# The IAM action behind an operation, where it is not `dynamodb:` and the operation's own name.
-_ACTIONS: Final = {
-    "ChangeMessageVisibilityBatch": "sqs:ChangeMessageVisibility",
-    "CreateQueue": "sqs:CreateQueue",
-    "DeleteMessageBatch": "sqs:DeleteMessage",
-    "GetCallerIdentity": "sts:GetCallerIdentity",
-    "GetObject": "s3:GetObject",
-    "GetQueueAttributes": "sqs:GetQueueAttributes",
-    "GetQueueUrl": "sqs:GetQueueUrl",
-    "PutObject": "s3:PutObject",
-    "ReceiveMessage": "sqs:ReceiveMessage",
-    "SendMessageBatch": "sqs:SendMessage",
-    "SetQueueAttributes": "sqs:SetQueueAttributes",
-}
-
-# Whose requests or answers hold items: what the service says about them may quote one.
-_HOLD_CONTENT: Final = frozenset(
-    {"GetObject", "GetRecords", "PutObject", "ReceiveMessage", "SendMessage", "SendMessageBatch"}
-)
-# All that is repeated of why credentials are refused: other texts quote the request, its session token included.
-_NOT_AUTHORIZED: Final = re.compile(
-    r"User: arn:[\w+=,.@:/-]+ is not authorized to perform: [\w:*-]+"
-    r"( on resource: arn:[\w+=,.@:/*-]+)?( because no [A-Za-z -]+ allows| with an explicit deny in an? [A-Za-z -]+)?"
-)
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9._]{0,79}")
 
 NO_CREDENTIALS: Final = (
