@@ -6,11 +6,14 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
@@ -21,6 +24,7 @@ from poller.decide.filter import compile_filter
 from poller.errors import ConfigurationError, DeadlinePassed, Unavailable
 from poller.model import Message, Refused, Trace
 from poller.observe.traces import SERVICE, Traces
+from poller.run.clock import SystemClock
 from poller.run.sift import Sifter
 from poller.run.traced import PageSpan, SendSpan, TracedQueue, TracedSifter
 from poller.settings import load
@@ -29,6 +33,7 @@ from tests.memory.clock import ManualClock
 from tests.memory.queue import MemoryQueue
 
 SETTINGS = {"POLLER_TABLE": "orders", "POLLER_QUEUE": "jobs", "AWS_REGION": "eu-west-1"}
+MEND = "pip install 'dynamodb-stream-poller[otel]'"
 WANTED = SETTINGS | {"POLLER_TRACE__ENABLED": "true"}
 
 
@@ -275,8 +280,6 @@ def batching(exporter: SpanExporter) -> SpanProcessor:
 
 @pytest.mark.parametrize("hang_s", [0.0, 5.0])
 async def test_an_exporter_that_fails_or_hangs_disturbs_nobody(hang_s: float) -> None:
-    from poller.run.clock import SystemClock
-
     exporter = Failing(hang_s)
     traces = Traces(batching(exporter), SystemClock())
     begun = time.monotonic()
@@ -288,6 +291,35 @@ async def test_an_exporter_that_fails_or_hangs_disturbs_nobody(hang_s: float) ->
 
     assert time.monotonic() - begun < 4
     assert exporter.asked
+
+
+async def test_spans_go_to_the_endpoint_of_the_environment_and_the_last_ones_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    received: list[tuple[str, bytes]] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append((self.path, self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{server.server_address[1]}")
+        traces = open_traces(load(WANTED, None), SystemClock())
+        assert traces is not None
+        traces.page(a_page())
+        await traces.close()
+        server.shutdown()
+
+    ((path, body),) = received
+    assert path == "/v1/traces"
+    (resource,) = ExportTraceServiceRequest.FromString(body).resource_spans
+    assert [span.name for span in resource.scope_spans[0].spans] == ["page orders"]
 
 
 # --- off, and missing -------------------------------------------------------------------------------------------------
@@ -325,20 +357,19 @@ def test_without_the_extra_the_start_ends_with_one_line_and_its_mend(tmp_path: P
         assert result.returncode == 2
         assert result.stdout == ""
         assert result.stderr.splitlines() == [
-            "poller: POLLER_TRACE__ENABLED=true: OpenTelemetry is not installed;"
-            " pip install 'dynamodb-stream-poller[otel]'"
+            'poller: POLLER_TRACE__ENABLED="true": OpenTelemetry is not installed; ' + MEND
         ]
 
 
 def test_with_the_extra_they_are_there_when_they_are_wanted_and_only_then(clock: ManualClock) -> None:
-    assert missing(load(WANTED)) is None
-    assert open_traces(load(SETTINGS), clock) is None
-    assert isinstance(open_traces(load(WANTED), clock), Traces)
+    assert missing(load(WANTED, None)) is None
+    assert open_traces(load(SETTINGS, None), clock) is None
+    assert isinstance(open_traces(load(WANTED, None), clock), Traces)
 
 
 def test_a_variable_of_opentelemetrys_that_cannot_be_used_is_the_settings_fault(
     clock: ManualClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "soon")
+    monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "-1")
     with pytest.raises(ConfigurationError, match="OTEL_"):
-        open_traces(load(WANTED), clock)
+        open_traces(load(WANTED, None), clock)
