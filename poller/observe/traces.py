@@ -5,6 +5,7 @@ Where they go, under which name, and how many of them, say the OTEL_* variables,
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from typing import Final
@@ -39,6 +40,7 @@ _LOOK_S: Final = 0.02
 
 def exporting() -> SpanProcessor:
     """Batches, sent by OTLP over HTTP in a thread of their own; what the queue has no room for is dropped."""
+    logging.getLogger(OTLPSpanExporter.__module__).addFilter(_plainly)
     return BatchSpanProcessor(OTLPSpanExporter())
 
 
@@ -122,6 +124,22 @@ class _Ids(RandomIdGenerator):
 
     def generate_trace_id(self) -> int:
         return int(self._wall()) << 96 | super().generate_trace_id() & (1 << 96) - 1
+
+
+def _plainly(record: logging.LogRecord) -> bool:
+    """What the exporter logs: errors by their kind, since their texts quote headers, in which there may be a password.
+
+    And numbers without what chance adds to them: what is said again and again is then told once a minute, as always.
+    """
+    if isinstance(record.args, tuple):
+        record.args = tuple(map(_plain, record.args))
+    return True
+
+
+def _plain(argument: object) -> object:
+    if isinstance(argument, BaseException):
+        return type(argument).__name__
+    return round(argument) if isinstance(argument, float) else argument
 
 
 def _resource() -> Resource:

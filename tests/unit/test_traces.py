@@ -22,6 +22,8 @@ from opentelemetry.trace import StatusCode
 from poller.aws.page import decode_page
 from poller.decide.filter import compile_filter
 from poller.errors import ConfigurationError, DeadlinePassed, Unavailable
+from poller.filters import compile_filters
+from poller.inspect.check import check
 from poller.model import Message, Refused, Trace
 from poller.observe.traces import SERVICE, Traces
 from poller.run.clock import SystemClock
@@ -322,6 +324,19 @@ async def test_spans_go_to_the_endpoint_of_the_environment_and_the_last_ones_at_
     assert [span.name for span in resource.scope_spans[0].spans] == ["page orders"]
 
 
+async def test_the_exporter_tells_no_password_and_says_the_same_thing_in_the_same_words(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20canary%0Ax")
+    traces = open_traces(load(WANTED, None), SystemClock())
+    assert traces is not None
+    traces.page(a_page())
+    await traces.close()
+    assert caplog.messages
+    assert not any("canary" in text for text in caplog.messages)
+
+
 # --- off, and missing -------------------------------------------------------------------------------------------------
 
 
@@ -359,6 +374,19 @@ def test_without_the_extra_the_start_ends_with_one_line_and_its_mend(tmp_path: P
         assert result.stderr.splitlines() == [
             'poller: POLLER_TRACE__ENABLED="true": OpenTelemetry is not installed; ' + MEND
         ]
+
+
+async def test_a_check_names_the_missing_extra_as_the_start_would(
+    clock: ManualClock, monkeypatch: pytest.MonkeyPatch, aws_env: dict[str, str]
+) -> None:
+    monkeypatch.setattr("poller.traces._NEEDED", ("not_installed",))
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    settings = load(WANTED, None)
+
+    findings = await check(settings, compile_filters(settings), WANTED, SystemClock())
+
+    (found,) = [finding for finding in findings if finding.part == "traces"]
+    assert (found.level, found.mend, found.settings) == ("fault", MEND, True)
 
 
 def test_with_the_extra_they_are_there_when_they_are_wanted_and_only_then(clock: ManualClock) -> None:
