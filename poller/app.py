@@ -32,7 +32,7 @@ from poller.observe.embedded import EmbeddedMetrics, EmbeddedWriter
 from poller.observe.fanout import Fanout
 from poller.observe.http import HttpServer, standard_pages
 from poller.observe.lag import LagMeter
-from poller.observe.log import LogSink, capture_libraries
+from poller.observe.log import LogSink, capture_libraries, hide_texts_of_errors
 from poller.observe.metrics import Metrics
 from poller.observe.outlet import give_up_standard_output, last_resort, standard_output
 from poller.observe.overview import Overview
@@ -52,6 +52,7 @@ def main(configs: Sequence[Path], environ: Mapping[str, str], part: Part | None 
     `part`: which of several processes this one is, None: it is on its own.
     Raises ConfigurationError, before anything is written to AWS, for settings that cannot work.
     """
+    hide_texts_of_errors()
     settings = load_all(environ, configs)
     try:
         return uvloop.run(Daemon(settings, lambda: load_all(environ, configs), part).run())

@@ -32,6 +32,10 @@ AT_TIMESTAMP: Final = "AT_TIMESTAMP"
 SHARD_END: Final = "SHARD_END"
 SENTINELS: Final = frozenset({TRIM_HORIZON, LATEST, AT_TIMESTAMP, SHARD_END})
 
+# The other kinds of a position, of which no row tells.
+AFTER_SEQUENCE_NUMBER: Final = "AFTER_SEQUENCE_NUMBER"
+AT_SEQUENCE_NUMBER: Final = "AT_SEQUENCE_NUMBER"
+
 # As a lease's `successor`: its owner is leaving, and whoever has room may claim the lease.
 SOUGHT: Final = "?"
 
@@ -206,11 +210,11 @@ class Position:
 
     @classmethod
     def after(cls, sequence_number: str) -> Position:
-        return cls("AFTER_SEQUENCE_NUMBER", sequence_number=sequence_number)
+        return cls(AFTER_SEQUENCE_NUMBER, sequence_number=sequence_number)
 
     @classmethod
     def at(cls, sequence_number: str) -> Position:
-        return cls("AT_SEQUENCE_NUMBER", sequence_number=sequence_number)
+        return cls(AT_SEQUENCE_NUMBER, sequence_number=sequence_number)
 
 
 class Text(NamedTuple):

@@ -193,8 +193,13 @@ class BotoLeaseTable:
             lease,
             not_after,
             "SET leaseCounter = :next",
-            "leaseCounter = :counter AND attribute_not_exists(checkpointOwner)",
-            {":counter": row.number(lease.counter), ":next": row.number(renewed.counter)},
+            # KCL asks for the counter alone; a row that was deleted and made anew has the same numbers for others.
+            "leaseCounter = :counter AND leaseOwner = :owner AND attribute_not_exists(checkpointOwner)",
+            {
+                ":counter": row.number(lease.counter),
+                ":next": row.number(renewed.counter),
+                ":owner": {"S": _owner(lease)},
+            },
         )
         return renewed
 

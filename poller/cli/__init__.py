@@ -13,6 +13,7 @@ import click
 
 from poller import __version__
 from poller.errors import ConfigurationError, PollerError
+from poller.operate.names import printable
 
 COMMANDS: Final = {
     "run": "poller.cli.run",
@@ -25,6 +26,8 @@ COMMANDS: Final = {
     "redrive": "poller.cli.redrive",
     "iam-policy": "poller.cli.iam_policy",
     "cost": "poller.cli.cost",
+    "replay": "poller.cli.replay",
+    "tap": "poller.cli.tap",
     "config": "poller.cli.config",
     "filter": "poller.cli.filter",
     "healthcheck": "poller.cli.healthcheck",
@@ -36,7 +39,7 @@ class Failure(click.ClickException):
     """What a user can do something about: one line on stderr, no traceback, exit code 1."""
 
     def __init__(self, error: PollerError) -> None:
-        super().__init__(" ".join(str(error).splitlines()))
+        super().__init__(printable(" ".join(str(error).splitlines())))
 
     def show(self, file: Any = None) -> None:
         click.echo(f"poller: {self.message}", file=file, err=file is None)

@@ -108,6 +108,12 @@ class Filter:
             for tree in trees
         )
 
+    @property
+    def exact_paths(self) -> tuple[Path, ...]:
+        """The paths at which one of given strings is wanted, such as that of a phase; sorted."""
+        leaves = (leaf for trees in self._patterns for tree in trees for leaf in leaves_of(tree))
+        return tuple(sorted({leaf.path for leaf in leaves if leaf.strings}))
+
     def explain(self, record: Mapping[str, Any]) -> tuple[Finding, ...]:
         """Path by path what was wanted and what is there: all paths of one pattern `ok`, and the record is wanted.
 

@@ -26,11 +26,15 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True)
 class RetryLimits:
-    """`max_attempts` counted refusals of one record (>= 1); `max_record_age_s` since its creation, None: no limit."""
+    """`max_attempts` counted refusals of one record (>= 1); `max_record_age_s` since its creation, None: no limit.
+
+    `count_all`: every refusal counts, also by a queue that takes nothing else: for work that is to come to an end.
+    """
 
     max_attempts: int
     max_record_age_s: float | None
     backoff: Backoff
+    count_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +78,7 @@ def fate(
     last try. Without that the refusal is not held against the record: a queue that refuses everything is waited for.
     `age_s`: since the record's creation.
     """
+    queue_alive = queue_alive or limits.count_all
     match outcome:
         case Accepted():
             return Sent()

@@ -21,6 +21,15 @@ _BODY_SHOWN_MAX: Final = 2_000
 
 
 def seen_lines(seen: Seen, wall_s: float, *, show: bool) -> Iterator[str]:
+    return map(_printable, _seen_lines(seen, wall_s, show=show))
+
+
+def _printable(line: str) -> str:
+    """What somebody else wrote into a queue must not move a terminal's cursor, or look like a line of ours."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in line)
+
+
+def _seen_lines(seen: Seen, wall_s: float, *, show: bool) -> Iterator[str]:
     kind = "FIFO" if seen.fifo else "standard"
     yield f"{seen.queue} ({kind}): {counted(seen.looked_at, 'message')} looked at{_part(seen)}"
     rows = [("REASON", "ROUTE", "LETTERS", "OLDEST", "NEWEST")]
@@ -122,6 +131,10 @@ def _example(letter: Letter, *, show: bool) -> Object:
 
 
 def report_lines(report: Report) -> Iterator[str]:
+    return map(_printable, _report_lines(report))
+
+
+def _report_lines(report: Report) -> Iterator[str]:
     verb = "would be sent" if report.dry_run else "sent"
     yield f"{report.queue}: {counted(report.sent.total(), 'letter')} {verb}, {report.stayed_count:,} stayed"
     for (reason, route), count in sorted(report.sent.items()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
@@ -15,6 +16,8 @@ from typing import Any, Final
 from poller.model import Content, ReceivedMessage
 
 _S3: Final = "s3://"
+_SEQUENCE_NUMBER: Final = re.compile(r"[0-9]{1,40}")
+_CALENDAR_END_S: Final = 253_402_300_799.0  # the end of the year 9999
 
 
 class Unreadable(Exception):
@@ -86,7 +89,7 @@ class Letter:
         fields = _fields(self.message.body)
         values = [fields.get(name) for name in ("streamArn", "shardId", "sequenceNumber")]
         arn, shard_id, sequence_number = (value if isinstance(value, str) else "" for value in values)
-        if not (arn and shard_id and sequence_number.isdigit()):
+        if not (arn and shard_id and _SEQUENCE_NUMBER.fullmatch(sequence_number)):
             raise Unreadable("the letter does not say where in the stream its record was")
         return Place(arn, shard_id, sequence_number)
 
@@ -124,6 +127,7 @@ def _fields(body: str) -> dict[str, Any]:
 def _seconds(instant: str, otherwise: float) -> float:
     try:
         time = datetime.fromisoformat(instant)
-        return time.timestamp() if time.tzinfo is not None else otherwise
+        seconds = time.timestamp() if time.tzinfo is not None else otherwise
     except (ValueError, OverflowError):
         return otherwise
+    return seconds if 0.0 <= seconds <= _CALENDAR_END_S else otherwise

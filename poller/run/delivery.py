@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import Protocol, assert_never
 
 from poller.decide.batch import BatchLimits, Lanes
 from poller.decide.frontier import Ticket
@@ -29,9 +29,9 @@ from poller.events import (
     ShardRetrying,
 )
 from poller.model import Accepted, EntryOutcome, Message, Record, Refused
-from poller.run.dead_letters import DeadLetters
+from poller.run.dead_letters import Owner
 from poller.run.entry import Entry, Grave
-from poller.run.message import MessageBuilder, Unsendable
+from poller.run.message import Unsendable
 from poller.run.ports import Clock, Queue
 from poller.run.tenure import Tenure
 
@@ -41,6 +41,25 @@ _HELD_BACK_S = 0.1
 # meanwhile, or it ends, and its entries with it.
 _PAST_DEADLINE_S = 0.2
 _NOTHING = Message(body="", size_bytes=0)
+
+
+class Messages(Protocol):
+    """From a record to its message (`poller.run.message.MessageBuilder`)."""
+
+    def build(self, record: Record) -> Message:
+        """Unsendable: there is none, now or ever."""
+
+
+class Letters(Protocol):
+    """What becomes of entries that cannot be sent: each is settled by its owner once it is safe."""
+
+    def __len__(self) -> int:
+        """How many wait for that."""
+
+    def bury(self, entry: Entry, grave: Grave) -> None: ...
+
+    async def run(self, owner: Owner) -> None:
+        """Until it is cancelled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +83,11 @@ class Delivery:
         self,
         name: str,
         queue: Queue,
-        builder: MessageBuilder,
+        builder: Messages,
         limits: RouteLimits,
         *,
         stream: str,
-        dead_letters: DeadLetters,
+        dead_letters: Letters,
         held_back: Callable[[], bool],
         clock: Clock,
         emit: Emit,

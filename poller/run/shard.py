@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -24,7 +25,19 @@ from poller.events import (
     ShardStarted,
     StartTimeUnsupported,
 )
-from poller.model import AT_TIMESTAMP, LATEST, SENTINELS, TRIM_HORIZON, Lease, Match, Page, Position, Record, Sifted
+from poller.model import (
+    AT_SEQUENCE_NUMBER,
+    AT_TIMESTAMP,
+    LATEST,
+    SENTINELS,
+    TRIM_HORIZON,
+    Lease,
+    Match,
+    Page,
+    Position,
+    Record,
+    Sifted,
+)
 from poller.run.buffer import Buffer
 from poller.run.ports import Clock, Limiter, StreamSource
 from poller.run.tenure import Tenure
@@ -39,6 +52,8 @@ _WINDOW_MAX = 100_000
 _AT_TIMESTAMP_TRIES = 3
 # By how much of itself a pause is longer or shorter at most; on average it is what the pacing says.
 _SPREAD = 0.1
+_TICK_S = 0.02
+_TICKS_MIN = 4
 # How often, and for how long, a shard must not be found before it is gone.
 _GONE_AFTER = 3
 _GONE_S = 5.0
@@ -88,11 +103,18 @@ class ShardReader:
 
     `closed()` tells whether the shard is known to be closed. `stopped` is true when data was lost and the settings say
     to stop there: nothing more is read, the lease is kept, and it is said again every minute. It begins within
-    `spread_s`.
+    `spread_s`, at `start` if that is given, whatever the lease says.
     """
 
     def __init__(
-        self, tenure: Tenure, reading: Reading, limiter: Limiter, closed: Callable[[], bool], spread_s: float = 0.05
+        self,
+        tenure: Tenure,
+        reading: Reading,
+        limiter: Limiter,
+        closed: Callable[[], bool],
+        spread_s: float = 0.05,
+        *,
+        start: Position | None = None,
     ) -> None:
         self.tenure = tenure
         self.stopped = False
@@ -101,7 +123,7 @@ class ShardReader:
         self._limiter = limiter
         self._closed = closed
         self._spread_s = spread_s
-        self._position, self._not_before_s = self._begin()
+        self._position, self._not_before_s = self._begin() if start is None else (start, None)
         self._iterator: str | None = None
         self._pause_s = 0.0
         self._caught_up = False
@@ -119,8 +141,17 @@ class ShardReader:
         await reading.clock.sleep(reading.rng.random() * min(reading.pacing.idle_max_s, self._spread_s))
         while not self.tenure.frontier.ended:
             pause_s = await self.step()
-            # Each a little longer or shorter: the polls of shards that were in step once spread evenly.
-            await reading.clock.sleep(pause_s * (1 - _SPREAD + 2 * _SPREAD * reading.rng.random()))
+            await reading.clock.sleep(self._rest_s(pause_s))
+
+    def _rest_s(self, pause_s: float) -> float:
+        """How long to rest instead of just so long."""
+        if pause_s < _TICKS_MIN * _TICK_S:
+            return pause_s
+        # A little longer or shorter: the polls of shards that were in step once spread evenly.
+        spread_s = pause_s * (1 - _SPREAD + 2 * _SPREAD * self._reading.rng.random())
+        # And to a tick: the polls of many shards share a waking of the process, which costs more than a poll.
+        now = self._reading.clock.monotonic()
+        return math.ceil((now + spread_s) / _TICK_S - 0.5) * _TICK_S - now
 
     async def step(self) -> float:
         """One page, or one failure; how long to wait before the next."""
@@ -394,5 +425,5 @@ def begin(lease: Lease, *, fresh: bool) -> tuple[Position, float | None]:
 
 def _text(position: Position) -> str:
     if position.sequence_number is not None:
-        return f"after {position.sequence_number}"
+        return f"{'at' if position.kind == AT_SEQUENCE_NUMBER else 'after'} {position.sequence_number}"
     return position.kind if position.timestamp_ms is None else f"{position.kind} {position.timestamp_ms} ms"

@@ -14,10 +14,9 @@ from typing import Any, Final, TypeGuard
 import msgspec
 from typing_extensions import Buffer
 
-from poller.decide.filter import Filter
 from poller.model import Match, Page, Record, Sifted
 from poller.run.fields import CREATED_S_MAX, SEQUENCE_NUMBER_MAX, Decode, Decoders, Fields, Place
-from poller.run.skim import Doubtful, Skimmer
+from poller.run.skim import Doubtful, Skimmer, Wants
 
 UNKNOWN: Final = "UNKNOWN"
 # A metric's labels must be bounded: every other name of an event counts as UNKNOWN.
@@ -42,10 +41,10 @@ class _Sight:
 class Sifter:
     """Compiled once for all routes of a stream. `filters` are the routes' own, in the order of the routes."""
 
-    def __init__(self, filters: Sequence[Filter]) -> None:
+    def __init__(self, filters: Sequence[Wants]) -> None:
         self.exchange(filters)
 
-    def exchange(self, filters: Sequence[Filter]) -> None:
+    def exchange(self, filters: Sequence[Wants]) -> None:
         """Other filters from the next page on, for the same routes."""
         self._wants = tuple((index, each.matches) for index, each in enumerate(filters))
         decoders = Decoders({path for each in filters for path in each.paths})
@@ -218,7 +217,7 @@ class _Sieve:
         """The same for a record that is not as the filters' paths expect it: the whole of it, decoded with patience."""
         everyone = tuple(index for index, _ in self._wants)
         try:
-            record = _whole(raw)
+            record = whole(raw)
             heart = record["dynamodb"]
         except _UNREADABLE as error:
             return _Sight("", "", None, everyone, _why(error))
@@ -239,7 +238,7 @@ class _Sieve:
         return _Sight(event_name, sequence_number, created_s, routes)
 
 
-def _whole(raw: Buffer) -> Fields:
+def whole(raw: Buffer) -> Fields:
     """The record by the standard library's reader, which takes what msgspec does not: halves of surrogate pairs."""
     record = json.loads(bytes(raw).decode("utf-8", "surrogatepass"))
     if not isinstance(record, dict):
@@ -290,7 +289,7 @@ def _identify(raw: Buffer) -> tuple[str, str, str | None]:
 
 def _identify_patiently(raw: Buffer) -> tuple[str, str, str | None]:
     try:
-        record = _whole(raw)
+        record = whole(raw)
         event_id = _text_of(record, "eventID")
         keys = record["dynamodb"]["Keys"]
         group = _group(keys) if isinstance(keys, dict) else ""

@@ -6,14 +6,13 @@ who read it record by record.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, Protocol
 
 from typing_extensions import Buffer
 
-from poller.decide.filter import Filter
 from poller.model import Page, Text
-from poller.run.fields import Place
+from poller.run.fields import Path, Place
 
 # Each is a search through the whole page, which costs a tenth of what it saves.
 _NEEDLES_MAX: Final = 4
@@ -28,6 +27,25 @@ class Doubtful(Exception):
     """Something on the page is not as the service writes it: it must be read record by record."""
 
 
+class Wants(Protocol):
+    """What is asked of a filter (`poller.decide.filter.Filter`)."""
+
+    @property
+    def paths(self) -> frozenset[Path]:
+        """The ends of all that it reads of a record."""
+
+    @property
+    def wants_all(self) -> bool:
+        """No record can be other than wanted."""
+
+    @property
+    def needles(self) -> frozenset[bytes] | None:
+        """The JSON of every wanted record holds one of these as it stands, or a `\\u00`; None: that cannot be said."""
+
+    def matches(self, record: Mapping[str, Any]) -> bool:
+        """The verdict on a record, or on what of it lies on `paths`. Never raises."""
+
+
 class Part(NamedTuple):
     """Records of a page that nobody wants, in their order, and those right behind them that somebody may want."""
 
@@ -38,7 +56,7 @@ class Part(NamedTuple):
 class Skimmer:
     """For the filters of all routes. `serves`: whether it is of use for them."""
 
-    def __init__(self, filters: Sequence[Filter], places: Callable[[Buffer], Sequence[Place]] | None) -> None:
+    def __init__(self, filters: Sequence[Wants], places: Callable[[Buffer], Sequence[Place]] | None) -> None:
         """`places` reads a list of records."""
         self._places = places
         self._wants_all = any(each.wants_all for each in filters)

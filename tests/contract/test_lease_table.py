@@ -90,6 +90,13 @@ async def test_renewing_raises_the_counter_and_nothing_else(table: LeaseTable) -
     assert await table.read("shardId-1") == renewed
 
 
+async def test_renewing_is_refused_where_another_owner_has_reached_the_same_counter(table: LeaseTable) -> None:
+    await table.create(replace(HELD, owner="other", poller_owner="other"))
+
+    with pytest.raises(LeaseConflict):
+        await table.renew(HELD, NEVER)
+
+
 async def test_a_checkpoint_raises_the_counter_and_forgets_the_changes_of_owner(table: LeaseTable) -> None:
     await table.create(HELD)
 

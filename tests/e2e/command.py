@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from click.testing import CliRunner
+
+from poller.cli import commands
 from tests.e2e.daemon import DEADLINE_S
 from tests.e2e.story import CREDENTIALS
 
@@ -54,6 +57,14 @@ def poller(*arguments: str, environment: Mapping[str, str]) -> Ended:
     return Ended(process.returncode, process.stdout, process.stderr)
 
 
+def in_process(*arguments: str, environment: Mapping[str, str]) -> Ended:
+    """The same by the same entry, without a process of its own, which takes a second; nobody sits there."""
+    result = CliRunner().invoke(commands, arguments, env={**CREDENTIALS, **environment}, prog_name="poller")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Ended(result.exit_code, result.stdout, result.stderr)
+
+
 def endpoints(dynamodb: str, sqs: str) -> dict[str, str]:
     """The variables that lead the commands to local servers."""
     return {
@@ -61,3 +72,11 @@ def endpoints(dynamodb: str, sqs: str) -> dict[str, str]:
         "AWS_ENDPOINT_URL_DYNAMODB_STREAMS": dynamodb,
         "AWS_ENDPOINT_URL_SQS": sqs,
     }
+
+
+def poller_inside(*arguments: str, environment: Mapping[str, str]) -> Ended:
+    """The same within this process, without a terminal: for the many cases where only what it does is of interest."""
+    result = CliRunner().invoke(commands, arguments, env={**CREDENTIALS, **environment}, prog_name="poller")
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return Ended(result.exit_code, result.stdout, result.stderr)

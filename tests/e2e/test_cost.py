@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from tests.e2e.command import Ended, poller
+from tests.e2e.command import Ended, in_process, poller
 from tests.standin import World
 from tests.standin.world import credentials
 
@@ -31,6 +31,10 @@ poller_estimated_cost_usd_per_month{stream="Others",what="queue"} 100.0
 
 def cost(*arguments: str, **more: str) -> Ended:
     return poller("cost", *arguments, environment={**SETTINGS, **more})
+
+
+def here(*arguments: str, **more: str) -> Ended:
+    return in_process("cost", *arguments, environment={**SETTINGS, **more})
 
 
 @contextmanager
@@ -68,7 +72,7 @@ async def test_the_open_shards_are_counted_if_they_are_not_given(world: World) -
     stream = world.stream("Uploads")
     stream.split(stream.add_shard())
     own = {**credentials("us-east-1", "test"), "AWS_ENDPOINT_URL": world.url}
-    ended = await asyncio.to_thread(lambda: cost("--json", **own))
+    ended = await asyncio.to_thread(lambda: here("--json", **own))
 
     assert (ended.code, ended.err) == (0, "")
     assert (ended.document["shards"], ended.document["source"]) == (2, "settings")
@@ -77,7 +81,7 @@ async def test_the_open_shards_are_counted_if_they_are_not_given(world: World) -
 
 def test_it_is_taken_from_running_workers() -> None:
     with serving(PAGE) as url:
-        ended = cost("--url", url, "--url", url, "--json", POLLER_COST__MONTHLY_BUDGET_USD="11")
+        ended = here("--url", url, "--url", url, "--json", POLLER_COST__MONTHLY_BUDGET_USD="11")
 
     assert (ended.code, ended.err) == (0, "")
     document = ended.document
@@ -89,8 +93,8 @@ def test_it_is_taken_from_running_workers() -> None:
 
 def test_a_daemon_of_another_stream_or_none_at_all_is_a_failure() -> None:
     with serving(PAGE) as url:
-        other = cost("--url", url, POLLER_TABLE="Payments")
-    nobody = cost("--url", url)
+        other = here("--url", url, POLLER_TABLE="Payments")
+    nobody = here("--url", url)
 
     assert (other.code, nobody.code) == (1, 1)
     assert other.err == "poller: the daemon that answers there does not read the stream of Payments\n"
@@ -106,7 +110,7 @@ def test_a_daemon_of_another_stream_or_none_at_all_is_a_failure() -> None:
     ],
 )
 def test_wrong_input_is_refused_with_code_2(arguments: tuple[str, ...], text: str) -> None:
-    ended = cost(*arguments)
+    ended = here(*arguments)
 
     assert (ended.code, ended.out) == (2, "")
     assert text in ended.err

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from poller.inspect.findings import Finding
 from poller.model import Lease
 from poller.run.clock import SystemClock
 from poller.settings import load
-from tests.e2e.command import Ended, poller
+from tests.e2e.command import Ended, in_process
 from tests.e2e.daemon import Daemon, wait_until
 from tests.letters import TABLE, body_of, letter_of, put
 from tests.standin import Fault, Kind, World
@@ -37,7 +36,6 @@ SETTINGS = {
     "POLLER_AWS__REQUEST_TIMEOUT": "900ms",
     "POLLER_AWS__CONNECT_TIMEOUT": "900ms",
 }
-OFFLINE = ("--offline", "--account", "123456789012", "--region", "eu-west-1")
 Policy = dict[str, Any]
 
 
@@ -46,7 +44,7 @@ def environment(world: World, access_key: str, **settings: str) -> dict[str, str
 
 
 async def run(world: World, *arguments: str, access_key: str = "test", **settings: str) -> Ended:
-    return await asyncio.to_thread(poller, *arguments, environment=environment(world, access_key, **settings))
+    return await asyncio.to_thread(in_process, *arguments, environment=environment(world, access_key, **settings))
 
 
 async def printed(world: World, purpose: str, **settings: str) -> Policy:
@@ -192,91 +190,7 @@ async def test_check_needs_no_more_than_the_daemon_and_names_whatever_is_missing
             assert any(f"allow {action} on " in mend for mend in mends), (statement["Sid"], action, found)
 
 
-# --- what is printed --------------------------------------------------------------------------------------------------
-
-
-def offline(*arguments: str, **settings: str) -> Ended:
-    own = {"POLLER_TABLE": "Orders", "POLLER_QUEUE": "jobs", **settings}
-    return poller("iam-policy", *OFFLINE, *arguments, environment={name: text for name, text in own.items() if text})
-
-
-def by_sid(policy: Mapping[str, Any]) -> dict[str, tuple[list[str], list[str]]]:
-    return {one["Sid"]: (one["Action"], one["Resource"]) for one in policy["Statement"]}
-
-
-def test_it_names_each_action_and_each_resource() -> None:
-    ended = offline()
-
-    assert (ended.code, ended.err) == (0, "")
-    assert by_sid(ended.document) == {
-        "Table": (["dynamodb:DescribeTable"], ["arn:aws:dynamodb:eu-west-1:123456789012:table/Orders"]),
-        "Stream": (
-            [f"dynamodb:{name}" for name in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")],
-            ["arn:aws:dynamodb:eu-west-1:123456789012:table/Orders/stream/*"],
-        ),
-        "Leases": (
-            [
-                f"dynamodb:{name}"
-                for name in ("CreateTable", "DeleteItem", "DescribeTable", "GetItem", "PutItem", "Scan", "UpdateItem")
-            ],
-            ["arn:aws:dynamodb:eu-west-1:123456789012:table/Orders-leases"],
-        ),
-        "Queues": (
-            ["sqs:GetQueueAttributes", "sqs:GetQueueUrl", "sqs:SendMessage"],
-            ["arn:aws:sqs:eu-west-1:123456789012:jobs"],
-        ),
-    }
-
-
-def test_a_stream_and_a_queue_by_their_own_names_need_less() -> None:
-    arn = "arn:aws:dynamodb:eu-west-1:123456789012:table/Orders/stream/2026-11-25T00:00:00.000"
-    ended = poller(
-        *("iam-policy", "--offline"),
-        environment={
-            "AWS_REGION": "eu-west-1",
-            "POLLER_STREAM_ARN": arn,
-            "POLLER_QUEUE": "https://sqs.eu-west-1.amazonaws.com/123456789012/jobs",
-            "POLLER_LEASE__CREATE": "false",
-        },
-    )
-
-    assert (ended.code, ended.err) == (0, "")
-    statements = by_sid(ended.document)
-    assert set(statements) == {"Stream", "Leases", "Queues"}
-    assert statements["Stream"][1] == [arn]
-    assert "dynamodb:ListStreams" not in statements["Stream"][0]
-    assert "dynamodb:CreateTable" not in statements["Leases"][0]
-    assert statements["Queues"] == (
-        ["sqs:GetQueueAttributes", "sqs:SendMessage"],
-        ["arn:aws:sqs:eu-west-1:123456789012:jobs"],
-    )
-
-
-def test_a_key_is_named_by_its_arn_and_an_alias_is_a_condition() -> None:
-    statements = {
-        one["Sid"]: one for one in offline("--kms-key", "0a1b", "--kms-key", "alias/jobs").document["Statement"]
-    }
-
-    assert statements["Keys"]["Resource"] == ["arn:aws:kms:eu-west-1:123456789012:key/0a1b"]
-    assert statements["KeysByAlias"]["Condition"] == {
-        "ForAnyValue:StringEquals": {"kms:ResourceAliases": ["alias/jobs"]}
-    }
-
-
-@pytest.mark.parametrize(
-    ("arguments", "text"),
-    [
-        (("--offline", "--region", "eu-west-1"), "say --account"),
-        (("--account", "12"), "is not an account's id"),
-        ((*OFFLINE, "--kms-key", "a b"), "neither a key's ARN nor its id"),
-        (("--for", "everything"), "'everything' is not one of"),
-    ],
-)
-def test_wrong_input_is_refused_with_code_2(arguments: tuple[str, ...], text: str) -> None:
-    ended = poller("iam-policy", *arguments, environment={"POLLER_TABLE": "Orders", "POLLER_QUEUE": "jobs"})
-
-    assert (ended.code, ended.out) == (2, "")
-    assert text in ended.err
+# --- whose account it is ----------------------------------------------------------------------------------------------
 
 
 async def test_without_an_account_it_is_asked_of_sts_and_said_if_nobody_answers(world: World) -> None:
@@ -289,7 +203,7 @@ async def test_without_an_account_it_is_asked_of_sts_and_said_if_nobody_answers(
 
 def test_the_account_is_asked_of_sts(moto_server: str) -> None:
     own = {"POLLER_TABLE": "Orders", "POLLER_QUEUE": "jobs", "AWS_ENDPOINT_URL": moto_server}
-    ended = poller("iam-policy", environment=own)
+    ended = in_process("iam-policy", environment=own)
 
     assert ended.code == 0
     assert ended.document["Statement"][0]["Resource"] == ["arn:aws:dynamodb:us-east-1:123456789012:table/Orders"]

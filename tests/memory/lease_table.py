@@ -47,7 +47,8 @@ class MemoryLeaseTable:
         return await self._update(lease.taken_by(worker_id), keeps_successor=False, counter=lease.counter)
 
     async def renew(self, lease: Lease, not_after: float) -> Lease:
-        return await self._update(lease.renewed(), not_after, counter=lease.counter, checkpoint_owner=None)
+        after = lease.renewed()
+        return await self._update(after, not_after, counter=lease.counter, owner=_owner(lease), checkpoint_owner=None)
 
     async def checkpoint(self, lease: Lease, checkpoint: str, time_ms: int, not_after: float) -> Lease:
         after = lease.checkpointed(checkpoint, time_ms)

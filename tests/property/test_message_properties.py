@@ -10,8 +10,10 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from poller.model import Content, Record
+from poller.model import Content, ReceivedMessage, Record
+from poller.operate.letters import letter_in
 from poller.run.message import ATTRIBUTES, MessageBuilder, Why, letter
+from tests.letters import record_of as sifted
 
 # Every character, also those that SQS refuses and halves of surrogate pairs.
 anything = st.text(st.characters(exclude_categories=()) | st.sampled_from("\ufffe\uffff\ud800\udc00\u0000"), max_size=8)
@@ -121,3 +123,22 @@ def test_a_letter_fits_into_its_queue_and_holds_as_much_as_it_says(
         case Content.POSITION:
             assert body["sequenceNumber"] == "1"
     assert stored or content is not Content.S3
+
+
+@given(images, st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_what_is_redriven_from_a_letter_is_the_message_of_the_record(image: dict[str, Any], ascii_only: bool) -> None:
+    record = sifted(record_of(image, ascii_only).body, "shardId-1")
+    builder = MessageBuilder(table="t", form="record", attributes=ATTRIBUTES, fifo=True, group_by="auto")
+    why = Why("r", "refused", "Code", "text", 3, 1.0, 2.0, "arn:aws:dynamodb:eu-west-1:1:table/t/stream/1", "t")
+    message, content = letter(record, why, limit_bytes=1 << 20, fifo=True)
+    assert content is Content.RECORD
+
+    received = letter_in(ReceivedMessage("m", "m#1", message.body, message.attributes, 0.0, message.group_id))
+    assert received is not None
+    first, again = builder.build(record), builder.build(sifted(received.record(), received.shard_id))
+
+    assert joined(json.loads(again.body)) == joined(json.loads(first.body))
+    assert (again.deduplication_id, again.attributes) == (first.deduplication_id, first.attributes)
+    if not any("\ud800" <= character <= "\udfff" for character in record.body.decode("utf-8", "surrogatepass")):
+        assert (again.body, again.group_id) == (first.body, first.group_id)

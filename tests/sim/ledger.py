@@ -123,6 +123,7 @@ class ShardBook:
     moves: deque[tuple[float, str | None]] = field(default_factory=lambda: deque(maxlen=50))  # of its row: when, whose
     of_old: bool = False  # trimmed before the first worker started
     checkpoint: int = -1
+    trimmed_to: int = -1
 
     def advance(self) -> None:
         records = self.records

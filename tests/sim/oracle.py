@@ -329,6 +329,7 @@ class Oracle:
         if host is None:
             book.deleted_s = self._now()
             book.losing = True
+            book.lose(-1, book.trimmed_to)  # with the row went the place by which it could have been told
         self._end(book, "deleted")
         book.checkpoint = -1
 
@@ -418,6 +419,7 @@ class Oracle:
     def trimmed(self, shard_id: str, up_to: int) -> None:
         """The world has trimmed a shard while somebody was told to read on from its horizon."""
         book = self.ledger.shards[shard_id]
+        book.trimmed_to = max(book.trimmed_to, up_to)
         if book.losing:
             book.lose(-1, up_to)
 

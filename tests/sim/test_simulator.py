@@ -30,6 +30,7 @@ FOUND = {
     91: "a lease that was being given back kept others alive until the release was answered (found by 231 of its time)",
     36: "a worker that had failed to list, and whose part it was no more, was never ready again",
     45: "the same, when the stream had been replaced since",
+    10285: "after a row was deleted and made anew its old owner renewed it, since the counters were the same",
     10053: "at LATEST shards that had begun and ended before a late first listing were taken for old",
 }
 
