@@ -151,7 +151,8 @@ class Browser:
 
     async def text(self, selector: str) -> str:
         """What the element shows; empty if there is none."""
-        return str(await self.run(f"(document.querySelector({json.dumps(selector)}) || {{innerText: ''}}).innerText"))
+        shown = await self.run(f"(document.querySelector({json.dumps(selector)}) || {{innerText: ''}}).innerText")
+        return str(shown).replace("\N{NO-BREAK SPACE}", " ")
 
     async def until(self, selector: str, holds: Callable[[str], bool]) -> str:
         """Waits until what the element shows is as it should be; returns it."""

@@ -39,7 +39,7 @@ _TEXT_SHOWN: Final = 60
 _REASONS_SHOWN: Final = 5
 _LITTLE_S: Final = 6 * 3600.0
 # Lines of one stream that are no shards, at the least: names, verdict, flow, heads, gaps.
-_LINES: Final = 15
+_LINES: Final = 16
 
 Cell = str | tuple[str, str] | None
 
@@ -199,7 +199,7 @@ def _state(shard: Mapping[str, Any]) -> Cell:
 
 
 def _beneath(stream: Object, shown: int) -> Text:
-    """What is not shown, and who shares the work."""
+    """What is not shown, who shares the work, and what it costs."""
     more = stream["shards_not_shown"] + len(stream["shards"]) - shown
     text = Text(f"and {counted(more, 'more shard')}\n" if more else "", style="dim")
     owners = stream["lease_table"].get("owners", ())
@@ -209,6 +209,10 @@ def _beneath(stream: Object, shown: int) -> Text:
         text.append(name if one["at_work"] else f"{name}, no sign of life", style="" if one["at_work"] else "bold red")
     if len(owners) > _REASONS_SHOWN:
         text.append(f"; and {len(owners) - _REASONS_SHOWN} more")
+    costs = stream.get("estimated_cost_usd_per_month")
+    if costs:
+        together = sum(costs.values())
+        text.append(f"\ncost: this worker's requests come to {together:,.2f} USD a month, by the last 15 minutes")
     return text
 
 

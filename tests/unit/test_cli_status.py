@@ -245,3 +245,11 @@ def drawn(seen: Any) -> str:
     with console.capture() as capture:
         console.print(draw(seen, 5))
     return capture.get()
+
+
+def test_what_it_costs_is_told_where_it_is_known() -> None:
+    told_costs = document(report()[0]) | {"estimated_cost_usd_per_month": {"stream_reads": 0.5, "queue": 1.25}}
+    assert drawn(told(told_costs)).endswith(
+        "cost: this worker's requests come to 1.75 USD a month, by the last 15 minutes\n"
+    )
+    assert "cost:" not in drawn(told(document(report()[0])))

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from poller.errors import ConfigurationError
-from poller.observe.http import Answer, HttpServer, Page, standard_pages
+from poller.observe.http import Answer, HttpServer, Page, Queried, standard_pages
 from poller.observe.log import LogSink, capture_libraries
 from poller.observe.metrics import Metrics
 
@@ -92,6 +92,16 @@ async def test_the_loop_turns_and_says_so() -> None:
     async with running() as run:
         status, headers, body = await (await run.client()).ask("GET /livez HTTP/1.1")
     assert (status, headers["Content-Type"], body) == ("HTTP/1.1 200 OK", "text/plain; charset=utf-8", b"ok\n")
+
+
+async def test_a_page_gets_what_was_asked_behind_the_question_mark_and_sends_its_own_headers() -> None:
+    asked = Queried(lambda query: Answer(json.dumps(dict(query)).encode(), headers={"Referrer-Policy": "no-referrer"}))
+    async with running({"/status": asked}) as run:
+        client = await run.client()
+        _, headers, body = await client.ask("GET /status?shards=50&find=a%20b&find=c HTTP/1.1")
+        assert json.loads(body) == {"shards": "50", "find": "a b"}
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert (await client.ask("GET /status HTTP/1.1"))[2] == b"{}"
 
 
 async def test_metrics_are_served_in_prometheus_text_format() -> None:
