@@ -22,6 +22,10 @@ class Rule:
     holds_after_s: float
     for_s: float
 
+    @property
+    def runbook(self) -> str:
+        return f"docs/runbook.md#{self.name.lower()}"
+
 
 NOT_READY: Final = Rule("PollerNotReady", "warning", 0.0, 300.0)
 SINK_ERRORS: Final = Rule("PollerSinkErrors", "warning", 0.0, 600.0)

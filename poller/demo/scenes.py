@@ -169,7 +169,8 @@ class Scenes:
         if kill.reads_s is None:
             if not kill.page_told:
                 kill.page_told = True
-                yield Say(Voice.PAGE, look.text)
+                lease = " The dead one's lease still stands." if look.level in _CALM else ""
+                yield Say(Voice.PAGE, f"{look.text}{lease}")
         elif now_s >= kill.reads_s + SETTLE_S and _all_arrived(counts, kill.reads_s):
             self._kill = None
             twice = counts.duplicates - kill.duplicates
@@ -189,11 +190,11 @@ def _named(broken: _Break, found: list[Alert]) -> Iterator[Say]:
             continue
         broken.named.add(key)
         when = (
-            f"pending; it would ring after {spoken(rule.for_s)} of this"
+            f"is pending, would ring after {spoken(rule.for_s)} of this"
             if alert.pending
             else f"would be pending in {spoken(alert.pends_in_s)}, and ring {spoken(rule.for_s)} later"
         )
-        yield Say(Voice.ALERT, f"{rule.name} ({rule.severity}): {when}")
+        yield Say(Voice.ALERT, f"{rule.name} ({rule.severity}) {when}: {rule.runbook}")
 
 
 def _all_arrived(counts: Counts, before_s: float) -> bool:
