@@ -87,6 +87,7 @@ class Scenes:
         self._break_s = break_s
         self._break: _Break | None = None
         self._kill: _Kill | None = None
+        self._ending = False
         self._scrapes: deque[Scrape] = deque(maxlen=SCRAPES_MAX)
 
     @property
@@ -95,6 +96,8 @@ class Scenes:
 
     def hint(self, now_s: float) -> str:
         """The keys, and what they would do at this moment."""
+        if self._ending:
+            return "ending: what is on its way is waited for"
         broken = self._break
         queue = "b breaks the queue"
         if broken is not None:
@@ -105,6 +108,8 @@ class Scenes:
 
     def typed(self, key: str, now_s: float, counts: Counts) -> Iterator[Do]:
         match key:
+            case _ if self._ending:
+                return
             case "q":
                 yield End()
             case "b" if self._break is None:
@@ -122,7 +127,8 @@ class Scenes:
                 )
 
     def over(self, now_s: float) -> Iterator[Do]:
-        """The demo ends: a broken queue is mended, so that what waits for it gets through."""
+        """The demo ends: a broken queue is mended, so that what waits for it gets through, and no key counts any more."""
+        self._ending = True
         if self._break is not None and self._break.mended_s is None:
             yield from self._mend(self._break, now_s)
 

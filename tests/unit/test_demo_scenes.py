@@ -104,6 +104,7 @@ def test_the_end_of_the_demo_mends_a_broken_queue_and_only_that() -> None:
 
     assert acts(scenes.over(101.0)) == [MendQueue()]
     assert list(scenes.over(102.0)) == []
+    assert list(scenes.typed("b", 103.0, books())) == []
     assert list(Scenes(BREAK_S).over(1.0)) == []
 
 
@@ -148,5 +149,7 @@ def test_the_hint_says_what_the_keys_do_now() -> None:
     assert broken().hint(106.0).startswith("the queue is broken, 9 s more | k kills")
     assert "another worker takes over" in killed().hint(101.0)
     scenes = broken()
-    list(scenes.over(101.0))
-    assert scenes.hint(101.0).startswith("the queue recovers")
+    list(scenes.seen(115.0, books(), None))
+    assert scenes.hint(115.0).startswith("the queue recovers")
+    list(scenes.over(116.0))
+    assert scenes.hint(116.0) == "ending: what is on its way is waited for"
