@@ -31,7 +31,7 @@ run: .venv-run/ready ## The main job on an embedded emulator, until Ctrl-C (ARGS
 
 test: .venv/ready ## Everything CI checks: lint, types, layers, tests (with the real local servers where Java and Maven are)
 	@$(MAKE) --no-print-directory lint types layers
-	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 fuzz: .venv/ready ## The fuzzers for longer, with new examples each time (FUZZ=20, times the usual; ARGS="-k settings")
 	FUZZ=$(or $(FUZZ),20) .venv/bin/python -m pytest tests/fuzz $(ARGS)
@@ -83,9 +83,6 @@ bench: .venv/ready ## Every workload and contestant, pinned to a core each; need
 bench-quick: .venv/ready ## A first look beside plain boto3, in less than two minutes
 	.venv/bin/python -m benchmarks --quick --dry $(ARGS)
 
-screenshots: .venv/ready ## The README's pictures again, docs/img/ (needs Chromium)
-	.venv/bin/python docs/screenshots.py
-
 .PHONY: deploy-check audit sbom
 
 # Tools that look at the project from outside, in an environment that shares nothing with it.
@@ -93,8 +90,8 @@ screenshots: .venv/ready ## The README's pictures again, docs/img/ (needs Chromi
 	$(call venv,.venv-tools,requirements/tools.txt,--no-compile)
 	touch $@
 
-deploy-check: .venv-tools/ready ## cfn-lint on the CloudFormation template, the Terraform module parsed (and formatted, where terraform is)
-	.venv-tools/bin/cfn-lint config/deploy/cloudformation.yml
+deploy-check: .venv-tools/ready ## cfn-lint on the CloudFormation templates, the Terraform module parsed (and formatted, where terraform is)
+	.venv-tools/bin/cfn-lint config/deploy/cloudformation.yml config/cloudwatch/alarms.yml
 	.venv-tools/bin/python -c 'import hcl2, pathlib, sys; [hcl2.loads(pathlib.Path(one).read_text()) for one in sys.argv[1:]]' config/deploy/terraform/*.tf
 	if command -v terraform >/dev/null; then terraform fmt -check -diff -recursive config/deploy/terraform; fi
 
@@ -105,6 +102,8 @@ sbom: .venv-tools/ready ## What is shipped, as CycloneDX, in dist/sbom.json
 	mkdir -p dist
 	.venv-tools/bin/cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --mc-type application \
 	  --output-reproducible --of JSON -o dist/sbom.json
+screenshots: .venv/ready ## The README's pictures again, docs/img/ (needs Chromium)
+	.venv/bin/python docs/screenshots.py
 
 clean: ## Remove the environments and caches
 	rm -rf .venv .venv-run .venv-tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build

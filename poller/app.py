@@ -83,13 +83,15 @@ class Daemon:
         self._log = LogSink(log.level, log.format, output, process=number)
         self._metrics = Metrics(per_shard=self._process.metrics.per_shard, monotonic=self._clock.monotonic)
         watches: dict[str, Watch] = {}
-        reports: dict[str, Report] = {}
+        self._reports: dict[str, Report] = {}
         for one in settings:
             name = one.stream.table_name
             watches[name] = Watch((route.name for route in one.routes), self._clock.monotonic)
-            reports[name] = Report(watches[name].known, one, self._clock, partial(self._metrics.costs, name))
+            self._reports[name] = Report(watches[name].known, one, self._clock, partial(self._metrics.costs, name))
         # A process with one stream has the pages of that stream.
-        self._report = Overview(reports, self._clock) if len(reports) > 1 else next(iter(reports.values()))
+        self._report = (
+            Overview(self._reports, self._clock) if len(self._reports) > 1 else next(iter(self._reports.values()))
+        )
         self._metrics.register_ready(self._report.ready)
         self._muster = Muster(watches)
         sinks: list[Emit] = [self._log, self._metrics, ByStream(watches), self._muster]
@@ -177,6 +179,7 @@ class Daemon:
             changes = compare(old, new)
             application.reload(changes.settings, compile_filters(changes.settings))
             in_force.append(changes.settings)
+            self._reports[old.stream.table_name].set_settings(changes.settings)
             where = f"{old.stream.table_name}: " if len(names) > 1 else ""
             applied += [where + name for name in changes.applied]
             need_restart += [where + name for name in changes.need_restart]

@@ -154,9 +154,11 @@ _HOLD_CONTENT: Final = frozenset(
     {"GetObject", "GetRecords", "PutObject", "ReceiveMessage", "SendMessage", "SendMessageBatch"}
 )
 # All that is repeated of why credentials are refused: other texts quote the request, its session token included.
-_NOT_AUTHORIZED: Final = re.compile(
-    r"User: arn:[\w+=,.@:/-]+ is not authorized to perform: [\w:*-]+"
-    r"( on resource: arn:[\w+=,.@:/*-]+)?( because no [A-Za-z -]+ allows| with an explicit deny in an? [A-Za-z -]+)?"
+_DENIED: Final = re.compile(
+    r"The security token included in the request is (?:expired|invalid)"
+    r"|User: arn:[\w+=,.@:/-]+ is not authorized to perform(?: this action|: [\w:*-]+)"
+    r"(?: on resource: arn:[\w+=,.@:/*-]+)?"
+    r"(?: because no [A-Za-z -]+ allows| with an explicit deny in an? [A-Za-z -]+)?"
 )
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9._]{0,79}")
 
@@ -284,7 +286,7 @@ def _repeatable(kind: type[AwsError], operation: str, text: object) -> str:
     """What of the service's text is told."""
     words = clean(text).rstrip(". ")
     if kind is AccessDenied:
-        denied = _NOT_AUTHORIZED.search(words)
+        denied = _DENIED.search(words)
         return denied[0] if denied else ""
     if operation in _HOLD_CONTENT:
         return ""

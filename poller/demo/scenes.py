@@ -127,7 +127,7 @@ class Scenes:
                 )
 
     def over(self, now_s: float) -> Iterator[Do]:
-        """The demo ends: a broken queue is mended, so that what waits for it gets through, and no key counts any more."""
+        """The demo ends: a broken queue is mended, and no key counts any more."""
         self._ending = True
         if self._break is not None and self._break.mended_s is None:
             yield from self._mend(self._break, now_s)
