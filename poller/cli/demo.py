@@ -14,7 +14,7 @@ EMULATOR_PACKAGES = ("moto", "flask", "flask_cors")
 
 @click.command(short_help="See it work on an embedded emulator; needs no AWS account.")
 @click.option(
-    "--for", "duration_s", type=Duration("1s", "7d"), metavar="30s", help="How long; until Ctrl-C without it."
+    "--for", "duration_s", type=Duration("1s", "7d"), metavar="30s", help="How long; until q or Ctrl-C without it."
 )
 @click.option(
     "--http-port",
@@ -22,7 +22,7 @@ EMULATOR_PACKAGES = ("moto", "flask", "flask_cors")
     default=0,
     show_default="any free one",
     metavar="PORT",
-    help="Where the daemon serves its metrics and health, on loopback.",
+    help="Where the daemon serves its page, metrics and health, on loopback.",
 )
 @click.option(
     "--rate",
@@ -50,9 +50,11 @@ def command(duration_s: float | None, http_port: int, rate: float, seed: int, br
 
     \b
     On a terminal, while it runs:
-      b    breaks the queue for a while: the status page turns, the alerts that would come are named, it recovers
-      k    kills the worker (kill -9): another one reads on; what came twice is counted
-      q    ends with the books, as Ctrl-C does
+      b  breaks the queue for a while: the status page turns, the terminal
+         names the alerts that are pending or would be, and it recovers
+      k  kills the worker (kill -9): another one reads on, and what came
+         twice is counted
+      q  ends with the books, as Ctrl-C does
 
     \b
       poller demo

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -50,10 +51,18 @@ def keys_of_terminal() -> Iterator[Keys]:
 
     terminal = sys.stdin.fileno()
     before = termios.tcgetattr(terminal)
+
+    def on_continued(*_: object) -> None:
+        """After Ctrl-Z and `fg` the terminal is as the shell had it meanwhile."""
+        if _somebody_types():
+            tty.setcbreak(terminal)
+
+    before_continued = signal.signal(signal.SIGCONT, on_continued)
     try:
         tty.setcbreak(terminal)
         yield Keys(terminal)
     finally:
+        signal.signal(signal.SIGCONT, before_continued)
         # What is typed and not read is meant for the demo, not for the shell after it.
         termios.tcsetattr(terminal, termios.TCSAFLUSH, before)
 

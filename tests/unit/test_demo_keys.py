@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pty
+import signal
 import termios
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -56,6 +57,16 @@ def test_the_terminal_is_given_back_after_an_error_and_ctrl_c(seat: Seat, error:
     with pytest.raises(error):
         play()
     assert seat.by_lines()
+
+
+def test_keys_count_again_after_ctrl_z_and_fg(seat: Seat) -> None:
+    shells = termios.tcgetattr(seat.terminal)
+    with keys_of_terminal():
+        termios.tcsetattr(seat.terminal, termios.TCSANOW, shells)
+        os.kill(os.getpid(), signal.SIGCONT)
+        assert not seat.by_lines()
+    assert seat.by_lines()
+    assert signal.getsignal(signal.SIGCONT) is signal.SIG_DFL
 
 
 def test_ctrl_c_stays_a_signal(seat: Seat) -> None:
