@@ -276,7 +276,7 @@ class Oracle:
         book = self.ledger.shards[shard_id]
         forced_s = max((each.began_s for each in book.tenures if each.host is None), default=-math.inf)
         unaware = self._now() - max(book.deleted_s, forced_s) < _UNAWARE_S
-        # How a row moved that Java took, or that is deleted, is not to be seen in the table any more; who looked saw it.
+        # How a row moved that Java took, or that is deleted, is not to be seen in the table any more.
         hidden = self._now() - self._hidden_s < _UNAWARE_S
         if not unaware and (book.holder is None or book.holder.host is not host):
             holder = book.holder and book.holder.host
