@@ -4,7 +4,7 @@
 PYTHON ?= python3
 .DEFAULT_GOAL := help
 
-.PHONY: help run test fuzz check lint types layers format lock clean
+.PHONY: help run setup test fuzz check lint types layers format lock clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,8 @@ test: .venv/ready ## Everything CI checks: lint, types, layers, tests (with the 
 	@$(MAKE) --no-print-directory lint types layers
 	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
 
+setup: .venv/ready ## The environment for working on it, in .venv
+
 fuzz: .venv/ready ## The fuzzers for longer, with new examples each time (FUZZ=20, times the usual; ARGS="-k settings")
 	FUZZ=$(or $(FUZZ),20) .venv/bin/python -m pytest tests/fuzz $(ARGS)
 
@@ -56,6 +58,7 @@ lock: ## Renew requirements/*.txt from pyproject.toml (needs uv; no index addres
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade pyproject.toml -o requirements/run.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --extra demo pyproject.toml -o requirements/demo.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --extra dev pyproject.toml -o requirements/dev.txt
+	printf 'sphinx\nmyst-parser\n' | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade - -o requirements/docs.txt
 	echo hatchling | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --constraint requirements/dev.txt - -o requirements/build.txt
 
 .PHONY: chaos soak
@@ -82,8 +85,25 @@ bench: .venv/ready ## Every workload and contestant, pinned to a core each; need
 bench-quick: .venv/ready ## A first look beside plain boto3, in less than two minutes
 	.venv/bin/python -m benchmarks --quick --dry $(ARGS)
 
+.PHONY: docs dist
+
+.venv-docs/ready: requirements/docs.txt
+	$(call venv,.venv-docs,requirements/docs.txt)
+	touch $@
+
+docs: .venv-docs/ready ## The documentation, into build/docs; warnings are errors
+	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
+
+.venv-build/ready: requirements/build.txt
+	$(call venv,.venv-build,requirements/build.txt)
+	touch $@
+
+dist: .venv-build/ready ## Wheel and sdist into dist/, and a run of the demo with the wheel in an empty environment
+	.venv-build/bin/python tests/dist/make.py $(ARGS)
+
 clean: ## Remove the environments and caches
-	rm -rf .venv .venv-run .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .venv-run .venv-docs .venv-build .venv-dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 
 .PHONY: image image-test
 

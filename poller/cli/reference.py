@@ -48,7 +48,7 @@ def markdown() -> str:
     parts = [_HEAD]
     for name, command, context in every_command():
         depth = "##" if " " not in name else "###"
-        parts.append(f"{depth} `poller {name}`\n\n```text\n{command.get_help(context)}\n```\n")
+        parts.append(f"{depth} poller {name}\n\n```text\n{command.get_help(context)}\n```\n")
     return "\n".join(parts)
 
 

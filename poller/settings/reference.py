@@ -32,7 +32,7 @@ _HEAD: Final = f"""\
 
 Every setting: its name in the TOML file (`poller run --config FILE`, or `POLLER_CONFIG=FILE`), the environment variable
 that goes before the file, what it may be, and its default. Durations carry their unit (`ms`, `s`, `m`, `h`, `d`), sizes
-too (`B`, `KiB`, `MiB`, `GiB`). Default "as told": nothing, or what the last column says of it.
+too (`B`, `KiB`, `MiB`, `GiB`). Default "as told": nothing, or what its text says.
 [config/poller.toml](../config/poller.toml) is a file with all of them.
 
 - Credentials, region and endpoints are those of every AWS tool: `AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL_SQS`
@@ -87,22 +87,15 @@ def comments_of(text: str) -> dict[str, str]:
 def markdown(text: str) -> str:
     """The whole page, with the comments of a settings file that is this text."""
     comments = comments_of(text)
-    lines, section = [_HEAD.rstrip()], ""
+    lines, section = [_HEAD], ""
     for row in rows(comments):
         if not row.path.startswith(f"{section}."):
             section = row.path.partition(".")[0]
-            title = f"[[{section}]]" if section == "route" else f"[{section}]"
-            about = [f"\n{_cell(comments[section])}"] if comments[section] else []
-            lines += [
-                f"\n## `{title}`",
-                *about,
-                "",
-                "| setting | variable | may be | default | what it is |",
-                "|---|---|---|---|---|",
-            ]
-        name = row.path.partition(".")[2]
-        lines.append(f"| `{name}` | `{row.variable}` | {row.bounds} | {row.default} | {_cell(row.text)} |")
-    return "\n".join(lines) + "\n"
+            about = [f"{_plain(comments[section])}\n"] if comments[section] else []
+            lines += [f"## {section}\n", *about]
+        facts = f"`{row.variable}` · {row.bounds} · default: {row.default}"
+        lines += [f"### {row.path}\n", f"{facts}\n", f"{_plain(row.text)}\n"]
+    return "\n".join(lines)
 
 
 def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
@@ -112,8 +105,9 @@ def _sections() -> Iterator[tuple[str, type[BaseModel]]]:
     yield "route", RouteSettings
 
 
-def _cell(text: str) -> str:
-    return re.sub(r"([|<>*_])", r"\\\1", text)
+def _plain(text: str) -> str:
+    """Words, in which nothing is Markdown's."""
+    return re.sub(r"([<>*\[\]])", r"\\\1", text)
 
 
 # --- what it may be ---------------------------------------------------------------------------------------------------
