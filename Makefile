@@ -9,12 +9,12 @@ PYTHON ?= python3
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-# $(1): the environment's folder, $(2): its requirements file
+# $(1): the environment's folder, $(2): its requirements file, $(3): more options of pip
 define venv
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	rm -rf $(1)
 	$(PYTHON) -m venv $(1)
-	$(1)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r $(2)
+	$(1)/bin/pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: $(3) -r $(2)
 endef
 
 .venv-run/ready: requirements/demo.txt
@@ -58,7 +58,8 @@ lock: ## Renew requirements/*.txt from pyproject.toml (needs uv; no index addres
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade pyproject.toml -o requirements/run.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --extra demo pyproject.toml -o requirements/demo.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --extra dev pyproject.toml -o requirements/dev.txt
-	printf 'sphinx\nmyst-parser\n' | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade - -o requirements/docs.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --group docs -o requirements/docs.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --group tools -o requirements/tools.txt
 	echo hatchling | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --constraint requirements/dev.txt - -o requirements/build.txt
 
 .PHONY: chaos soak
@@ -77,7 +78,7 @@ sim: .venv/ready ## Simulated fleets in hostile worlds, seed after seed, until C
 mutants: .venv/ready ## Plants every known bug; the simulator must find each within 100 seeds (ARGS="--jobs 2")
 	.venv/bin/python -m tests.sim --mutants $(ARGS)
 
-.PHONY: bench bench-quick
+.PHONY: bench bench-quick screenshots
 
 bench: .venv/ready ## Every workload and contestant, pinned to a core each; needs Go, for KCL Java and Maven (ARGS="--workloads W1,W3 --only poller,boto3")
 	.venv/bin/python -m benchmarks $(ARGS)
@@ -102,12 +103,35 @@ docs: .venv-docs/ready ## The documentation, into build/docs; warnings are error
 dist: .venv-build/ready ## Wheel and sdist into dist/, and a run of the demo with the wheel in an empty environment
 	.venv-build/bin/python tests/dist/make.py $(ARGS)
 
+.PHONY: deploy-check audit sbom
+
+# Tools that look at the project from outside, in an environment that shares nothing with it.
+.venv-tools/ready: requirements/tools.txt
+	$(call venv,.venv-tools,requirements/tools.txt,--no-compile)
+	touch $@
+
+deploy-check: .venv-tools/ready ## cfn-lint on the CloudFormation template, the Terraform module parsed (and formatted, where terraform is)
+	.venv-tools/bin/cfn-lint config/deploy/cloudformation.yml
+	.venv-tools/bin/python -c 'import hcl2, pathlib, sys; [hcl2.loads(pathlib.Path(one).read_text()) for one in sys.argv[1:]]' config/deploy/terraform/*.tf
+	if command -v terraform >/dev/null; then terraform fmt -check -diff -recursive config/deploy/terraform; fi
+
+audit: .venv-tools/ready ## Known vulnerabilities in what is shipped; fails where the advisories are not to be had (ARGS="--vulnerability-service osv")
+	.venv-tools/bin/pip-audit --strict --disable-pip --require-hashes -r requirements/run.txt $(ARGS)
+
+sbom: .venv-tools/ready ## What is shipped, as CycloneDX, in dist/sbom.json
+	mkdir -p dist
+	.venv-tools/bin/cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --mc-type application \
+	  --output-reproducible --of JSON -o dist/sbom.json
+
+screenshots: .venv/ready ## The README's pictures again, docs/img/ (needs Chromium)
+	.venv/bin/python docs/screenshots.py
+
 clean: ## Remove the environments and caches
-	rm -rf .venv .venv-run .venv-docs .venv-build .venv-dist .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .venv-run .venv-docs .venv-build .venv-dist .venv-tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 
 .PHONY: image image-test
 
-image: ## The container image (IMAGE=poller BUILD_ARGS="--build-arg PYTHON_IMAGE=python:3.13-slim-bookworm")
+image: ## The container image (IMAGE=poller BUILD_ARGS="--build-arg PYTHON_IMAGE=python@sha256:...")
 	docker build $(BUILD_ARGS) --tag $(or $(IMAGE),poller) \
 	  --build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"$$/\1/p' poller/__init__.py) \
 	  --build-arg REVISION=$$(git describe --always --dirty --abbrev=40 --exclude '*' 2>/dev/null || echo unknown) .

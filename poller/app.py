@@ -10,6 +10,7 @@ import signal
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import uvloop
@@ -31,10 +32,11 @@ from poller.observe.embedded import EmbeddedMetrics, EmbeddedWriter
 from poller.observe.fanout import Fanout
 from poller.observe.http import HttpServer, standard_pages
 from poller.observe.lag import LagMeter
-from poller.observe.log import LogSink, capture_libraries
+from poller.observe.log import LogSink, capture_libraries, hide_texts_of_errors
 from poller.observe.metrics import Metrics
 from poller.observe.outlet import give_up_standard_output, last_resort, standard_output
 from poller.observe.overview import Overview
+from poller.observe.page import front_page
 from poller.observe.status import Report
 from poller.observe.watch import ByStream, Watch
 from poller.part import Part, Tie
@@ -50,6 +52,7 @@ def main(configs: Sequence[Path], environ: Mapping[str, str], part: Part | None 
     `part`: which of several processes this one is, None: it is on its own.
     Raises ConfigurationError, before anything is written to AWS, for settings that cannot work.
     """
+    hide_texts_of_errors()
     settings = load_all(environ, configs)
     try:
         return uvloop.run(Daemon(settings, lambda: load_all(environ, configs), part).run())
@@ -80,13 +83,15 @@ class Daemon:
         self._log = LogSink(log.level, log.format, output, process=number)
         self._metrics = Metrics(per_shard=self._process.metrics.per_shard, monotonic=self._clock.monotonic)
         watches: dict[str, Watch] = {}
-        reports: dict[str, Report] = {}
+        self._reports: dict[str, Report] = {}
         for one in settings:
             name = one.stream.table_name
             watches[name] = Watch((route.name for route in one.routes), self._clock.monotonic)
-            reports[name] = Report(watches[name].known, one, self._clock)
+            self._reports[name] = Report(watches[name].known, one, self._clock, partial(self._metrics.costs, name))
         # A process with one stream has the pages of that stream.
-        self._report = Overview(reports, self._clock) if len(reports) > 1 else next(iter(reports.values()))
+        self._report = (
+            Overview(self._reports, self._clock) if len(self._reports) > 1 else next(iter(self._reports.values()))
+        )
         self._metrics.register_ready(self._report.ready)
         self._muster = Muster(watches)
         sinks: list[Emit] = [self._log, self._metrics, ByStream(watches), self._muster]
@@ -138,7 +143,7 @@ class Daemon:
         http = self._process.http
         if not http.enabled:
             return
-        server = HttpServer(standard_pages(self._metrics.render, self._report))
+        server = HttpServer(standard_pages(self._metrics.render, self._report, front_page()))
         stack.push_async_callback(server.stop)
         if self._part is None:
             self._emit(HttpListening(url=await server.start(http.host, http.port)))
@@ -174,6 +179,7 @@ class Daemon:
             changes = compare(old, new)
             application.reload(changes.settings, compile_filters(changes.settings))
             in_force.append(changes.settings)
+            self._reports[old.stream.table_name].set_settings(changes.settings)
             where = f"{old.stream.table_name}: " if len(names) > 1 else ""
             applied += [where + name for name in changes.applied]
             need_restart += [where + name for name in changes.need_restart]

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+from tests.browser import find_chromium
 from tests.servers import DynamoDbLocal, ElasticMq, Moto, missing_for_real_servers
 from tests.servers.guard import LoopbackOnly
 from tests.standin import StandIn, World
@@ -114,6 +115,17 @@ def promtool() -> str:
         pytest.fail("needs promtool (skipped on a user's machine, required in CI)", pytrace=False)
     if path is None:
         pytest.skip("needs promtool, of Debian's package prometheus")
+    return path
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """A real browser (Debian's package `chromium`); as promtool."""
+    path = find_chromium()
+    if path is None and os.environ.get("CI") == "true":
+        pytest.fail("needs chromium (skipped on a user's machine, required in CI)", pytrace=False)
+    if path is None:
+        pytest.skip("needs chromium, of Debian's package of that name")
     return path
 
 

@@ -1,6 +1,7 @@
 """Which endpoints are acceptable, and how to name the setting that an endpoint comes from. Pure.
 
-Plain http shows item content and signatures to the network; a link-local address is the instance's metadata service.
+Plain http shows item content and signatures to the network; a link-local address is the instance's metadata service,
+which has two more in IPv6.
 """
 
 from __future__ import annotations
@@ -8,9 +9,15 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Mapping
+from typing import Final
 from urllib.parse import urlsplit, urlunsplit
 
 from poller.errors import ConfigurationError
+
+# Of EC2's instances and of EKS's pods, where it is no link-local one ("fd00:ec2::254", "fd00:ec2::23").
+_CREDENTIALS_V6: Final = ipaddress.IPv6Network("fd00:ec2::/32")
+# How a network without IPv4 names an address of it (RFC 6052).
+_TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def check_endpoint(service_id: str, url: str, environ: Mapping[str, str], *, allow_insecure: bool) -> None:
@@ -23,7 +30,7 @@ def check_endpoint(service_id: str, url: str, environ: Mapping[str, str], *, all
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigurationError(f"{setting}: not a URL: write it as https://host or http://127.0.0.1:8000")
     address = _address(parts.hostname)
-    if address is not None and address.is_link_local:
+    if address is not None and (address.is_link_local or address in _CREDENTIALS_V6):
         raise ConfigurationError(
             f"{setting}: a link-local address, where instances keep their credentials: name the service's own endpoint"
         )
@@ -65,6 +72,8 @@ def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         address = ipaddress.IPv6Address(host)
     except ValueError:
         return None
+    if address in _TRANSLATED:
+        return ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF)
     return address.ipv4_mapped or address
 
 

@@ -1,6 +1,7 @@
 """AWS's errors, translated once, at the edge, into `poller.errors`.
 
-By code string, also for codes that the service's model does not name, then by HTTP status. No message holds content.
+By code string, also for codes that the service's model does not name, then by HTTP status. No message holds content:
+of a foreign text only what cannot quote an item or a credential is repeated.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ from poller.errors import (
     TooLarge,
     Unavailable,
 )
+from poller.model import Refused
+from poller.settings.origins import masked
 
 TEXT_MAX: Final = 256
 
@@ -146,6 +149,19 @@ _ACTIONS: Final = {
     "SetQueueAttributes": "sqs:SetQueueAttributes",
 }
 
+# Whose requests or answers hold items: what the service says about them may quote one.
+_HOLD_CONTENT: Final = frozenset(
+    {"GetObject", "GetRecords", "PutObject", "ReceiveMessage", "SendMessage", "SendMessageBatch"}
+)
+# All that is repeated of why credentials are refused: other texts quote the request, its session token included.
+_DENIED: Final = re.compile(
+    r"The security token included in the request is (?:expired|invalid)"
+    r"|User: arn:[\w+=,.@:/-]+ is not authorized to perform(?: this action|: [\w:*-]+)"
+    r"(?: on resource: arn:[\w+=,.@:/*-]+)?"
+    r"(?: because no [A-Za-z -]+ allows| with an explicit deny in an? [A-Za-z -]+)?"
+)
+_CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9._]{0,79}")
+
 NO_CREDENTIALS: Final = (
     boto.NoCredentialsError,
     boto.NoAuthTokenError,
@@ -173,9 +189,9 @@ def iam_action(operation: str) -> str:
 
 
 def clean(text: object, length_max: int = TEXT_MAX) -> str:
-    """A foreign text made fit for one line: no control characters, single spaces, bounded."""
+    """A foreign text made fit for one line: no control characters, single spaces, no password in a URL, bounded."""
     words = "".join(char if char.isprintable() else " " for char in str(text)[: 4 * length_max]).split()
-    return " ".join(words)[:length_max]
+    return masked(" ".join(words))[:length_max]
 
 
 def credentials_away(error: Exception) -> bool:
@@ -214,16 +230,31 @@ def translate(error: Exception, *, operation: str, resource: str, arn: str = "*"
         return InvalidRequest(f"{where}: the request does not fit the service's model ({code})", code=code, **names)
     sent = not away and not isinstance(error, NOT_CONNECTED)
     what = "no usable AWS credentials are to be had" if away else "no answer"
-    text = f"{where}: {what} ({code}): {clean(error)}"
+    text = f"{where}: {what} ({code}): {_without_answer(error) if away else clean(error)}"
     return Unavailable(text, operation=operation, resource=resource, code=code, answered=False, sent=sent)
+
+
+def _without_answer(error: Exception) -> str:
+    """What went wrong with getting credentials. Botocore's own words quote the answer, and with it perhaps a secret."""
+    if isinstance(error, boto.CredentialRetrievalError):
+        return f"{clean(error.kwargs.get('provider', 'the provider'), 80)} gives none that can be used"
+    if isinstance(error, boto.MetadataRetrievalError):
+        return clean(error.kwargs.get("error_msg", "")).partition(":")[0]
+    if isinstance(error, KeyError | RuntimeError):  # the name of what is missing, or that they are over already
+        return clean(error)
+    return f"what came cannot be read ({type(error).__name__})"
 
 
 def _refused(error: boto.ClientError, operation: str, resource: str, arn: str) -> AwsError:
     """An HTTP answer that is an error."""
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    code, text = _code_and_text(error)
+    detail = error.response.get("Error", {})
+    code = _well_formed(detail.get("Code"), f"HTTP{status or ''}")
     leaf = code.rsplit(".", 1)[-1]
     kind = _BY_CODE.get(leaf) or _BY_STATUS.get(status, Unavailable)
+    # An answer without a code is a stranger's page: its text is not repeated.
+    foreign = code.startswith("HTTP")
+    text = "" if foreign else _repeatable(kind, operation, detail.get("Message") or "")
     if operation == "SendMessageBatch" and leaf in _NOT_THE_CONTENT:
         kind = Unavailable
     what, mend = _explain(kind, code, status, operation, arn)
@@ -237,15 +268,30 @@ def _refused(error: boto.ClientError, operation: str, resource: str, arn: str) -
     return kind(message, operation=operation, resource=resource, code=code)
 
 
-def _code_and_text(error: boto.ClientError) -> tuple[str, str]:
-    """The service's code and text. An answer without a code is a stranger's page: its text is not repeated."""
-    detail = error.response.get("Error", {})
-    code = clean(detail.get("Code") or "", 80)
-    if not code or code.isdigit():
-        return f"HTTP{code}", ""
+def entry_refused(code: object, text: object, *, sender_fault: bool) -> Refused:
+    """One entry of a batch that the service did not take."""
+    code = _well_formed(code, "Unknown")
+    kind = _BY_CODE.get(code.rsplit(".", 1)[-1], Unavailable)
+    told = _repeatable(kind, "SendMessageBatch", text) or _WORDS.get(kind, ("", ""))[0]
+    return Refused(code, told, sender_fault=sender_fault)
+
+
+def _well_formed(code: object, otherwise: str) -> str:
+    """The service's code, which becomes a label in metrics, or what to call it where it is none."""
+    written = str(code or "")
+    return written if _CODE.fullmatch(written) else otherwise
+
+
+def _repeatable(kind: type[AwsError], operation: str, text: object) -> str:
+    """What of the service's text is told."""
+    words = clean(text).rstrip(". ")
+    if kind is AccessDenied:
+        denied = _DENIED.search(words)
+        return denied[0] if denied else ""
+    if operation in _HOLD_CONTENT:
+        return ""
     # The services quote the value that they do not like: `Value 'x' at 'y' failed ...`, `Value (x) for parameter y ...`
-    text = re.sub(r"\b([Vv]alue) .+? (at|for)\b", r"\1 ... \2", clean(detail.get("Message") or "").rstrip(". "))
-    return code, text
+    return re.sub(r"\b([Vv]alue) .+?( (?:at|for)\b|$)", r"\1 ...\2", words)
 
 
 def _explain(kind: type[AwsError], code: str, status: int, operation: str, arn: str) -> tuple[str, str]:

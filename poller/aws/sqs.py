@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
-from poller.aws.errors import Target, clean, reading, unreadable
+from poller.aws.errors import Target, clean, entry_refused, reading, unreadable
 from poller.aws.pool import NEVER
 from poller.aws.session import Aws
 from poller.errors import ConfigurationError
@@ -157,8 +157,9 @@ def _outcomes(answer: SendMessageBatchResultTypeDef | dict[str, Any], count: int
     for accepted in answer.get("Successful", ()):
         outcomes[int(accepted["Id"])] = _ACCEPTED
     for failed in answer.get("Failed", ()):
-        text = clean(failed.get("Message", ""))
-        outcomes[int(failed["Id"])] = Refused(clean(failed["Code"]), text, sender_fault=failed["SenderFault"])
+        outcomes[int(failed["Id"])] = entry_refused(
+            failed["Code"], failed.get("Message", ""), sender_fault=failed["SenderFault"]
+        )
     if not any(outcomes):
         return None
     return [outcome or _NO_OUTCOME for outcome in outcomes]

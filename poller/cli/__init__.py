@@ -13,11 +13,14 @@ import click
 
 from poller import __version__
 from poller.errors import ConfigurationError, PollerError
+from poller.operate.names import printable
 
 COMMANDS: Final = {
     "run": "poller.cli.run",
     "check": "poller.cli.check",
     "init": "poller.cli.init",
+    "status": "poller.cli.status",
+    "top": "poller.cli.top",
     "leases": "poller.cli.leases",
     "dead-letters": "poller.cli.dead_letters",
     "redrive": "poller.cli.redrive",
@@ -36,7 +39,7 @@ class Failure(click.ClickException):
     """What a user can do something about: one line on stderr, no traceback, exit code 1."""
 
     def __init__(self, error: PollerError) -> None:
-        super().__init__(" ".join(str(error).splitlines()))
+        super().__init__(printable(" ".join(str(error).splitlines())))
 
     def show(self, file: Any = None) -> None:
         click.echo(f"poller: {self.message}", file=file, err=file is None)

@@ -1,21 +1,71 @@
-"""Asks a running daemon for one of its pages, with next to nothing imported."""
+"""Asks a running daemon for one of its pages, wherever it listens, with next to nothing imported."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
+import click
+
+from poller.cli.parameters import Duration
 from poller.errors import ConfigurationError, PollerError
 
+_HOST: Final = "127.0.0.1"
+_PORT: Final = 9464
+_TIMEOUT_S: Final = 2.0
+# Who listens everywhere is reached on loopback.
+_EVERYWHERE: Final = {"0.0.0.0": _HOST, "::": "::1"}  # noqa: S104 - an address to ask at, none to listen on
 # The metrics of a thousand shards are less than that.
 _ANSWER_BYTES_MAX: Final = 16 << 20
 
 
-def get(base: str, page: str, timeout_s: float) -> tuple[int, bytes]:
+url_option: Final = click.option(
+    "--url", metavar="URL", help="Where the daemon serves; by default at POLLER_HTTP_HOST and _PORT."
+)
+timeout_option: Final = click.option(
+    "--timeout",
+    "timeout_s",
+    type=Duration("10ms", "5m"),
+    default=_TIMEOUT_S,
+    show_default="2s",
+    metavar="2s",
+    help="How long to wait for its answer.",
+)
+
+
+def base_url(environ: Mapping[str, str]) -> str:
+    """Where the daemon listens, by the same environment and file. What is not given has its default."""
+    file = _file(environ.get("POLLER_CONFIG"))
+    host = str(environ.get("POLLER_HTTP_HOST") or file.get("host", _HOST))
+    port = str(environ.get("POLLER_HTTP_PORT") or file.get("port", _PORT))
+    if not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= 65535:
+        raise ConfigurationError(
+            f'POLLER_HTTP_PORT="{port}": no port to ask at; set one from 1 to 65535, or give the address as --url'
+        )
+    host = _EVERYWHERE.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _file(path: str | None) -> Mapping[str, Any]:
+    """The file's [http]; nothing if it cannot be read: that is for the daemon to say."""
+    if not path:
+        return {}
+    import tomllib  # noqa: PLC0415 - most containers have no file
+
+    try:
+        with open(path, "rb") as file:
+            section = tomllib.load(file).get("http", {})
+    except (OSError, ValueError):
+        return {}
+    return section if isinstance(section, dict) else {}
+
+
+def get(base: str, page: str, timeout_s: float, mend: str = "does it run?") -> tuple[int, bytes]:
     """The answer's status and body. PollerError: there is none."""
     from http.client import HTTPConnection, HTTPException  # noqa: PLC0415 - `--help` asks nobody
 
     host, port, path = _address(base)
-    where = base.rstrip("/") + page
+    where = base.rstrip("/") + page.partition("?")[0]
     connection = HTTPConnection(host, port, timeout=timeout_s)
     try:
         connection.request("GET", path + page)
@@ -25,7 +75,7 @@ def get(base: str, page: str, timeout_s: float) -> tuple[int, bytes]:
         raise PollerError(f"no answer from {where} within {timeout_s:g} s: the daemon hangs") from None
     except (OSError, HTTPException) as error:
         why = str(error) or type(error).__name__
-        raise PollerError(f"no answer from {where}: {why}; does it run?") from error
+        raise PollerError(f"no answer from {where}: {why}; {mend}") from error
     finally:
         connection.close()
 
@@ -40,4 +90,4 @@ def _address(base: str) -> tuple[str, int, str]:
             return address.hostname, address.port or 80, address.path.rstrip("/")
     except ValueError:
         pass  # a port that is none, or brackets that do not match
-    raise ConfigurationError(f'--url "{base}": not an address such as http://127.0.0.1:9464')
+    raise ConfigurationError(f'--url "{base}": not an address such as http://{_HOST}:{_PORT}')

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from poller.cli.parameters import configs_option
+from poller.operate.names import printable
 
 if TYPE_CHECKING:
     from poller.inspect.findings import Finding
@@ -86,9 +87,9 @@ def _print_json(settings: Sequence[Settings], findings: list[list[Finding]]) -> 
 
 def _print(findings: list[Finding]) -> None:
     for finding in findings:
-        click.echo(f"{_SIGNS[finding.level]}  {finding.part}: {finding.text}")
+        click.echo(f"{_SIGNS[finding.level]}  {finding.part}: {printable(finding.text)}")
         if finding.mend:
-            click.echo(f"           mend: {finding.mend}")
+            click.echo(f"           mend: {printable(finding.mend)}")
 
 
 def _print_end(findings: list[Finding], code: int) -> None:

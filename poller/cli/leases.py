@@ -12,6 +12,7 @@ import click
 from click.core import ParameterSource
 
 from poller.cli.parameters import Duration, config_option
+from poller.operate.names import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -146,7 +147,7 @@ def release(ctx: click.Context, *, shard: str, config: Path | None, force: bool,
         if as_json:
             _print_json(documents.released_document(result, site.settings.lease_table))
         else:
-            click.echo(words.released(result))
+            click.echo(printable(words.released(result)))
         return 0
 
     return _with_site(_config(ctx, config), work)
@@ -202,7 +203,7 @@ def set_(
     async def find_out(site: Site) -> tuple[Plan, str]:
         planned = await _plan(site, shard, target, force=force)
         for name, text in words.plan(planned, site.clock.wall()):
-            click.echo(f"{name:<8} {text}", err=as_json)
+            click.echo(f"{name:<8} {printable(text)}", err=as_json)
         return planned, site.settings.lease_table
 
     planned, table = _with_site(config, find_out)
@@ -215,7 +216,7 @@ def set_(
     if as_json:
         _print_json(documents.moved_document(planned, after, table))
     elif after is not None:
-        click.echo(words.moved_to(after))
+        click.echo(printable(words.moved_to(after)))
     return 1 if after is None else 0
 
 

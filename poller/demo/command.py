@@ -98,6 +98,7 @@ def _play(options: Options, folder: Path, display: Display, interrupt: Interrupt
         address = daemon.address()
         display.facts(
             {
+                "status page": f"{address}/",
                 "metrics": f"{address}/metrics",
                 "health": f"{address}/livez",
                 "emulator": emulator.url,

@@ -36,6 +36,9 @@ class CostMetrics(Collector):
     def register_cost(self, stream: str, prices: Prices, fifo_routes: Collection[str]) -> None:
         self._streams[stream] = (Spending(fifo_routes, self._monotonic()), prices)
 
+    def knows(self, stream: str) -> bool:
+        return stream in self._streams
+
     def costs(self, stream: str) -> Costs:
         spending, prices = self._streams[stream]
         return costs(spending.rates(self._monotonic()), prices)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from poller.events import Emit, Event
+from poller.observe.log import whereabouts
 
 
 class Text(Protocol):
@@ -38,7 +39,9 @@ class Fanout:
         if id(sink) in self._reported:
             return
         self._reported.add(id(sink))
-        what = f"{type(sink).__name__} failed on {event.name()}: {type(error).__name__}: {error}"
+        # The text of what the disk or the pipe says is needed; that of a defect may quote what it stumbled on.
+        why = f"{type(error).__name__}: {error}" if isinstance(error, OSError) else whereabouts(error)
+        what = f"{type(sink).__name__} failed on {event.name()}: {why}"
         try:
             self._stderr.write(f"poller: {what!a}; said once\n")
             self._stderr.flush()

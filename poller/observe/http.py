@@ -1,18 +1,21 @@
 """Metrics and health over HTTP, on the event loop itself: a loop that stands still answers nobody, and fails its probe.
 
 Nothing that a client does may cost much: requests are small, connections few, and whoever dawdles is cut off.
+On loopback it answers to no name but this machine's: a page of the web cannot read it by a name of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
 import logging
+import re
 import socket
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import Final, Protocol
+from typing import Final, Generic, Protocol, TypeVar
 
 from aiohttp import web
 
@@ -25,11 +28,15 @@ IDLE_S: Final = 15.0
 # An answer that its reader does not take in so long is given up, and its bytes with it.
 ANSWER_S: Final = 5.0
 _LINE_BYTES_MAX: Final = 4096
+# What a connection may bring before it is answered: far more than a request that anybody sends, bodies included.
+_UNANSWERED_BYTES_MAX: Final = 1 << 16
 
 _TEXT: Final = "text/plain; charset=utf-8"
 _METHODS: Final = ("GET", "HEAD")
 # aiohttp's own default tells its version and Python's.
 _HEADERS: Final = {"Server": "poller", "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -41,10 +48,24 @@ class Answer:
     body: bytes
     content_type: str = _TEXT
     status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 # What an answer is made from is known here, or has to be asked for elsewhere.
 Known = Callable[[], Answer]
+Query = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Queried(Generic[T]):
+    """A page that takes what the address has behind its `?`."""
+
+    answer: Callable[[Query], T]
+
+    def __call__(self) -> T:
+        return self.answer({})
+
+
 Page = Known | Callable[[], Awaitable[Answer]]
 Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
@@ -54,18 +75,25 @@ class Health(Protocol):
 
     def readiness(self) -> Answer: ...
 
-    def status(self) -> Answer: ...
+    def status(self, query: Query = ..., /) -> Answer: ...
 
 
-def standard_pages(render_metrics: Callable[[], bytes], health: Health | None = None) -> dict[str, Known]:
-    """The pages that every process has, by path, and those of a daemon's health; another one is one line more."""
+def standard_pages(
+    render_metrics: Callable[[], bytes], health: Health | None = None, front: Known | None = None
+) -> dict[str, Known]:
+    """The pages that every process has, by path, and those of a daemon's health; another one is one line more.
+
+    `front` is the one for people.
+    """
     pages: dict[str, Known] = {
         "/metrics": lambda: Answer(render_metrics(), CONTENT_TYPE),
         "/livez": lambda: Answer(b"ok\n"),
     }
     if health is not None:
         pages["/readyz"] = health.readiness
-        pages["/status"] = health.status
+        pages["/status"] = Queried(health.status)
+    if front is not None:
+        pages["/"] = front
     return pages
 
 
@@ -84,12 +112,14 @@ class HttpServer:
         self._connections_max = connections_max
         self._idle_s = idle_s
         self._answer_s = answer_s
+        self._names: frozenset[str] | None = None
         self._listener: _Listener | None = None
         self._server: asyncio.Server | None = None
 
     async def start(self, host: str, port: int) -> str:
         """Listens; the answer is the URL. Port 0: any free one. ConfigurationError: host or port cannot be had."""
         loop = asyncio.get_running_loop()
+        self._names = frozenset({"localhost", host.lower()}) if _is_loopback(host) else None
         self._listener = _Listener(self._answer, self._connections_max, self._idle_s)
         try:
             self._server = await loop.create_server(self._listener, host, port)
@@ -114,6 +144,8 @@ class HttpServer:
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         response = await self._respond(request)
+        if isinstance(request.protocol, _Connection):
+            request.protocol.unanswered_bytes = 0
         try:
             async with asyncio.timeout(self._answer_s):
                 await response.prepare(request)
@@ -126,13 +158,34 @@ class HttpServer:
     async def _respond(self, request: web.BaseRequest) -> web.Response:
         if request.method not in _METHODS:
             return _plain(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": ", ".join(_METHODS)})
+        if self._names is not None and not _names_one_of(request.headers.get("Host", ""), self._names):
+            return _plain(HTTPStatus.MISDIRECTED_REQUEST)
         page = self._pages.get(request.path)
         if page is None:
             return _plain(HTTPStatus.NOT_FOUND)
-        made = page()
+        made = page.answer(request.query) if isinstance(page, Queried) else page()
         answer = made if isinstance(made, Answer) else await made
-        headers = {**_HEADERS, "Content-Type": answer.content_type}
+        headers = {**_HEADERS, "Content-Type": answer.content_type, **answer.headers}
         return web.Response(body=answer.body, status=answer.status, headers=headers)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
+
+
+def _names_one_of(written: str, names: frozenset[str]) -> bool:
+    """Is a Host header one of these names, an address, or nothing at all? Browsers never leave it out."""
+    host = re.sub(r":\d*$", "", written.lower())
+    if not host or host in names:
+        return True
+    try:
+        ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+    except ValueError:
+        return False
+    return True
 
 
 def _plain(status: HTTPStatus, headers: Mapping[str, str] | None = None) -> web.Response:
@@ -152,7 +205,20 @@ def _refusal(host: str, port: int, error: OSError | UnicodeError) -> str:
 
 
 class _Connection(web.RequestHandler):
-    """A connection whose errors neither fill the log with what strangers send nor tell them what runs here."""
+    """A connection whose errors neither fill the log with what strangers send nor tell them what runs here.
+
+    Whoever sends on and on is cut off: aiohttp takes in what comes after a request that it refuses, and keeps it in the
+    errors that it makes of it.
+    """
+
+    unanswered_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        self.unanswered_bytes += len(data)
+        if self.unanswered_bytes <= _UNANSWERED_BYTES_MAX:
+            super().data_received(data)
+        elif isinstance(self.transport, asyncio.Transport):
+            self.transport.abort()
 
     def handle_error(
         self,

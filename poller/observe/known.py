@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from poller.events import DaemonReady, FleetSeen
+from poller.observe.flow import Counts, Flow
 
 
 class Fault(NamedTuple):
@@ -79,7 +80,7 @@ class Known:
 
     `looked_at` and `discovered_at`: the last complete looks at the lease table and at the stream's shards; `nobodys`:
     shards that could be read and that no living worker owns, since when. `stretched_s`: for how long a budget lets idle
-    shards alone, beyond the settings, until `stretched_until`.
+    shards alone, beyond the settings, until `stretched_until`. `read` counts records in this process's life.
     """
 
     started_at: float
@@ -113,3 +114,15 @@ class Known:
     buffered_bytes: int = 0
     losses: list[Loss] = field(default_factory=list)
     losses_total: int = 0
+    read: int = 0
+    flow: Flow = field(default_factory=Flow)
+
+    def totals(self) -> Counts:
+        """What has flowed through since the process began, over all routes."""
+        routes = self.routes.values()
+        return Counts(
+            self.read,
+            sum(route.matched for route in routes),
+            sum(route.delivered for route in routes),
+            sum(route.dead_lettered for route in routes),
+        )

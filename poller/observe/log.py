@@ -9,11 +9,14 @@ import json
 import logging
 import math
 import select
+import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, MutableMapping
 from datetime import UTC, datetime
 from pathlib import PurePath
+from types import TracebackType
 from typing import Any, BinaryIO, Final, Literal
 
 import structlog
@@ -250,6 +253,24 @@ def whereabouts(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)[-4:]
     places = [f"{PurePath(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
     return f"{type(error).__name__} in {' > '.join(places)}" if places else type(error).__name__
+
+
+def hide_texts_of_errors() -> None:
+    """From now on Python itself shows an error that nobody catches by its kind and its places, in any thread."""
+
+    def show(kind: type[BaseException], error: BaseException | None, trace: TracebackType | None) -> None:
+        if sys.stderr is None:
+            return
+        frames = [f"  {frame.filename}:{frame.lineno} {frame.name}" for frame in traceback.extract_tb(trace)]
+        causes = f", from {type(error.__cause__).__name__}" if error and error.__cause__ else ""
+        try:
+            sys.stderr.write("\n".join([f"poller: a defect: {kind.__name__}{causes}", *frames, ""]))
+        except (OSError, ValueError):
+            return  # nowhere left to say it
+
+    sys.excepthook = show
+    threading.excepthook = lambda hooked: show(hooked.exc_type, hooked.exc_value, hooked.exc_traceback)
+    sys.unraisablehook = lambda hooked: show(hooked.exc_type, hooked.exc_value, hooked.exc_traceback)
 
 
 def _level(number: int) -> Level:

@@ -125,6 +125,10 @@ class Metrics:
         """The stream's estimated cost exists from now on, at 0. `fifo_routes`: those whose queues are FIFO."""
         self._cost.register_cost(stream, prices, fifo_routes)
 
+    def costs(self, stream: str) -> dict[str, float] | None:
+        """What the stream's requests of this worker cost, US dollars a month by what for; None: nobody knows prices."""
+        return self._cost.costs(stream).by_what() if self._cost.knows(stream) else None
+
     def register_ready(self, ready: Callable[[], bool]) -> None:
         """`poller_ready` exists from now on; `ready` is asked at each scrape."""
         Ready(self.registry, ready)

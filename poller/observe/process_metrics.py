@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 
 from poller import __version__
 from poller.events import ApiCalled, LimiterWaited, LoopLagged, SettingsRefused, SettingsReloaded
-from poller.observe.series import PREFIX, Counter, Handlers, Histogram
+from poller.observe.series import PREFIX, Codes, Counter, Handlers, Histogram
 
 # Label values that exist at 0 from the start; others are counted as they come.
 LIMITERS: Final = ("get_records", "describe_stream")
@@ -59,6 +59,7 @@ class ProcessMetrics:
         self._calls = Counter(
             registry, "api_requests_total", "Requests to AWS by code: OK or the error's.", *on, "code"
         )
+        self._codes = Codes()
         self._call_s = Histogram(
             registry, "api_request_duration_seconds", "How long requests to AWS took.", *on, bounds=_CALLS_S
         )
@@ -90,7 +91,7 @@ class ProcessMetrics:
 
     def _on_call(self, event: ApiCalled) -> None:
         labels = (event.service, event.operation)
-        self._calls.values[event.service, event.operation, event.code] += 1
+        self._calls.values[event.service, event.operation, self._codes(event.code)] += 1
         self._call_s.observe(labels, event.seconds)
 
     def _on_wait(self, event: LimiterWaited) -> None:

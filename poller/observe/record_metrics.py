@@ -7,7 +7,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry
 
 from poller.events import Buffered, DataLost, DeadLettered, Delivered, PageRead, Resent, SendFailed
-from poller.observe.series import Counter, Gauge, Handlers, Histogram
+from poller.observe.series import Codes, Counter, Gauge, Handlers, Histogram
 
 # Label values that exist at 0 from the start; others are counted as they come.
 EVENTS: Final = ("INSERT", "MODIFY", "REMOVE")
@@ -50,6 +50,7 @@ class RecordMetrics:
             route,
             "code",
         )
+        self._codes = Codes()
         self._latency = Histogram(
             registry,
             "delivery_latency_seconds",
@@ -106,7 +107,7 @@ class RecordMetrics:
         self._latency.observe(labels, *event.latencies_s)
 
     def _on_send_failed(self, event: SendFailed) -> None:
-        self._refused.values[event.stream, event.route, event.code] += event.count
+        self._refused.values[event.stream, event.route, self._codes(event.code)] += event.count
 
     def _on_resent(self, event: Resent) -> None:
         self._resent.values[event.stream, event.route, event.reason] += event.count

@@ -24,6 +24,23 @@ Labels = tuple[str, ...]
 Handlers = Mapping[type[Event], Callable[[Any], None]]
 
 PREFIX: Final = "poller_"
+# AWS has some dozens; each is a series, and whoever answers in its place could make up others for ever.
+CODES_MAX: Final = 100
+
+
+class Codes:
+    """Error codes as a label's values: the first hundred by their names, all others as `other`."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def __call__(self, code: str) -> str:
+        if code in self._known:
+            return code
+        if len(self._known) >= CODES_MAX:
+            return "other"
+        self._known.add(code)
+        return code
 
 
 class Counter(Collector):

@@ -5,7 +5,7 @@ Bounded, whatever the size of the stream; no item content.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -13,32 +13,50 @@ from typing import Any, Final
 import msgspec
 
 from poller.events import SeenLease
+from poller.observe.flow import Counts, Steps
 from poller.observe.health import Bounds, Reason, readiness
-from poller.observe.http import Answer
+from poller.observe.http import Answer, Query
 from poller.observe.known import Fault, Known, RouteKnown, ShardKnown
+from poller.observe.selection import Wanted, owners, select
+from poller.observe.shard_metrics import RETENTION_S
+from poller.observe.verdict import Seen, Tally, Verdict, tally, verdict
 from poller.run.ports import Clock
 from poller.settings import Settings, describe
 from poller.settings.origins import masked
 
 # How many reasons are told one by one: the oldest.
 REASONS_MAX: Final = 50
-# How many shards are shown: mine first, then the others that are not finished.
-SHARDS_MAX: Final = 2_000
 
 _JSON: Final = "application/json"
 
 Object = dict[str, Any]
+_NO_QUERY: Final[Query] = {}
 
 
 class Report:
-    """The two pages of one stream, and the answer behind `poller_ready`. `known` is kept up to date by others."""
+    """The two pages of one stream, and the answer behind `poller_ready`. `known` is kept up to date by others.
 
-    def __init__(self, known: Known, settings: Settings, clock: Clock) -> None:
+    `costs`: what this worker's requests cost, US dollars a month by what for; None: it is not known.
+    """
+
+    def __init__(
+        self,
+        known: Known,
+        settings: Settings,
+        clock: Clock,
+        costs: Callable[[], dict[str, float] | None] = lambda: None,
+    ) -> None:
+        self._costs = costs
         self._known = known
-        self._settings = settings
         self._bounds = Bounds.of(settings)
+        self._queues = {route.name: _queue_name(route.queue) for route in settings.routes}
         self._clock = clock
         # They never change, and a filter may be long.
+        self.set_settings(settings)
+
+    def set_settings(self, settings: Settings) -> None:
+        """Those in force from now on."""
+        self._settings = settings
         self._settings_json = msgspec.Raw(
             msgspec.json.encode(
                 [{"setting": row.setting, "value": row.value, "origin": str(row.origin)} for row in describe(settings)]
@@ -53,10 +71,21 @@ class Report:
         """200 or 503, with the reasons: `{"ready": false, "reasons": [{"part", "since", "seconds", "text"}]}`."""
         return readiness_answer(self.reasons(), Times(self._clock))
 
-    def status(self) -> Answer:
-        """All that is known; always 200. Times are UTC, None (null) stands for what is not known or not the case."""
+    def status(self, query: Query = _NO_QUERY) -> Answer:
+        """All that is known, or what of it `query` wants (`Wanted`). Times are UTC; None (null) stands for what is not
+        known or not the case.
+        """
+        return status_answer(query, self._status)
+
+    def _status(self, wanted: Wanted) -> Object:
         times = Times(self._clock)
-        return json_answer(self.of_the_process(times) | self.of_the_stream(times))
+        return self.of_the_process(times) | self.of_the_stream(times, wanted)
+
+    def verdict(self) -> tuple[Verdict, Tally]:
+        """How it stands in a sentence, and the counts that such a sentence about several streams needs."""
+        now, wall_s = self._clock.monotonic(), self._clock.wall()
+        seen = Seen(self._known, readiness(self._known, self._bounds, now), self._queues, now, wall_s)
+        return verdict(seen), tally(seen)
 
     def of_the_process(self, times: Times) -> Object:
         """What is the same for all streams of a process."""
@@ -69,25 +98,28 @@ class Report:
             "stopping_since": times.at(known.stopping_at),
         }
 
-    def of_the_stream(self, times: Times) -> Object:
+    def of_the_stream(self, times: Times, wanted: Wanted) -> Object:
         """What is known of the stream, with its lease table and routes."""
         known, reasons = self._known, self.reasons()
         return {
+            "verdict": self.verdict()[0]._asdict(),
             "working_since": times.at(known.working_at),
             "ready": not reasons,
             "reasons": times.reasons(reasons),
             "stream": self._stream(times),
             "lease_table": self._lease_table(times),
             "buffers": self._buffers(times),
+            "flow": _flow(known, times),
+            "estimated_cost_usd_per_month": self._cost(),
             "data_losses": {
                 "count": known.losses_total,
                 "first": [{**loss._asdict(), "at": times.at(loss.at)} for loss in known.losses],
             },
             "routes": [self._route(name, route, times) for name, route in known.routes.items()],
             "shards_by_state": known.fleet.shards if known.fleet else {},
-            **self._shards(times),
+            **self._shards(times, wanted),
             "bounds_seconds": {name.removesuffix("_s"): value for name, value in asdict(self._bounds).items()},
-            "settings": self._settings_json,
+            **({"settings": self._settings_json} if wanted.settings else {}),
         }
 
     def reasons(self) -> tuple[Reason, ...]:
@@ -115,7 +147,21 @@ class Report:
             **times.failing(known.lease_table_failing),
             "workers": known.fleet.workers if known.fleet else None,
             "leases_held": len(known.shards),
+            "owners": [
+                {
+                    "owner": one.name,
+                    "me": one.name == known.worker_id,
+                    "kcl": one.foreign,
+                    "leases": one.leases,
+                    "at_work": one.at_work,
+                }
+                for one in owners(known.fleet.rows if known.fleet else ())
+            ],
         }
+
+    def _cost(self) -> dict[str, float] | None:
+        costs = self._costs()
+        return None if costs is None else {what: round(usd, 4) for what, usd in costs.items()}
 
     def _buffers(self, times: Times) -> Object:
         return {
@@ -144,23 +190,30 @@ class Report:
             "last_error_at": times.at(route.last_error.since if route.last_error else None),
         }
 
-    def _shards(self, times: Times) -> Object:
+    def _shards(self, times: Times, wanted: Wanted) -> Object:
         """The rows of the last look at the lease table, and of mine what this process knows of them."""
-        rows = self._rows()
-        shown = [_shard(row, self._known.shards.get(row.lease.shard_id), times) for row in rows[:SHARDS_MAX]]
-        return {"shards": shown, "shards_not_shown": len(rows) - len(shown)}
+        mine = self._known.shards
+        chosen = select(self._known.fleet.rows if self._known.fleet else (), mine, wanted)
+        rows = [_row(row, mine.get(row.lease.shard_id), times, brief=wanted.brief) for row in chosen.rows]
+        return {
+            "shards": rows,
+            "shards_found": chosen.found,
+            "shards_not_shown": chosen.total - len(rows),
+        }
 
-    def _rows(self) -> list[SeenLease]:
-        rows = self._known.fleet.rows if self._known.fleet else ()
-        mine: list[SeenLease] = []
-        others: list[SeenLease] = []
-        finished: list[SeenLease] = []
-        for row in rows:
-            if row.lease.shard_id in self._known.shards:
-                mine.append(row)
-            else:
-                (finished if row.state == "finished" else others).append(row)
-        return [*mine, *others, *finished]
+
+def status_answer(query: Query, status: Callable[[Wanted], Object]) -> Answer:
+    """200, or 400 if the query cannot be read."""
+    try:
+        wanted = Wanted.of(query)
+    except ValueError as error:
+        return not_wanted(error)
+    return json_answer(status(wanted))
+
+
+def not_wanted(error: ValueError) -> Answer:
+    """400: the query cannot be read."""
+    return Answer(f"400 {error}\n".encode(), status=400)
 
 
 def readiness_answer(reasons: Sequence[Reason], times: Times) -> Answer:
@@ -172,32 +225,62 @@ def json_answer(body: Object, status: int = 200) -> Answer:
     return Answer(msgspec.json.encode(body) + b"\n", _JSON, status)
 
 
-def _shard(row: SeenLease, mine: ShardKnown | None, times: Times) -> Object:
+def _queue_name(queue: str) -> str:
+    """As people call it, also where the settings have its URL."""
+    return masked(queue).rstrip("/").rpartition("/")[2]
+
+
+def _flow(known: Known, times: Times) -> Object:
+    """Records, over all routes: since the process began, a second (of the last ten), and step by step, oldest first."""
+    return {
+        "totals": known.totals()._asdict(),
+        "per_second": {name: round(rate, 3) for name, rate in known.flow.per_second()._asdict().items()},
+        "waiting": sum(route.waiting for route in known.routes.values()),
+        "history": [_steps(known.flow.fine, times), _steps(known.flow.coarse, times)],
+    }
+
+
+def _steps(steps: Steps, times: Times) -> Object:
+    done = list(steps.done)
+    columns = {name: [step[index] for step in done] for index, name in enumerate(Counts._fields)}
+    return {"step_seconds": steps.step_s, "until": times.at(steps.ended_at), **columns}
+
+
+def _row(row: SeenLease, mine: ShardKnown | None, times: Times, *, brief: bool) -> Object:
     lease = row.lease
-    written_s = None if lease.checkpoint_time_ms is None else lease.checkpoint_time_ms / 1000
     shown: Object = {
         "shard": lease.shard_id,
         "state": row.state,
         "owner": lease.owner,
         "mine": mine is not None,
-        "checkpoint": lease.checkpoint,
-        "checkpoint_written": times.of_wall(written_s),
         "parents": sorted(lease.parents),
     }
-    if mine is None:
+    if brief:
         return shown
-    retrying = {route: times.of_wall(since_s) for route, since_s in mine.retrying_since_wall_s.items()}
-    return shown | {
+    written_s = None if lease.checkpoint_time_ms is None else lease.checkpoint_time_ms / 1000
+    shown |= {
+        "checkpoint": lease.checkpoint,
+        "checkpoint_written": times.of_wall(written_s),
+        "children": sorted(lease.children),
+    }
+    return shown if mine is None else shown | _of_mine(mine, written_s, times)
+
+
+def _of_mine(mine: ShardKnown, written_s: float | None, times: Times) -> Object:
+    """What only the shard's own worker knows of it."""
+    oldest_s = mine.oldest_created_wall_s
+    return {
         "checkpoint": mine.checkpoint,
         "checkpoint_written": times.of_wall(mine.checkpoint_wall_s or written_s),
         "held_since": times.at(mine.taken_at),
         "position": mine.position,
         "behind_seconds": None if mine.behind_s is None else round(mine.behind_s, 3),
-        "oldest_unsettled": times.of_wall(mine.oldest_created_wall_s),
+        "oldest_unsettled": times.of_wall(oldest_s),
+        "data_loss_at": None if oldest_s is None else times.of_wall(oldest_s + RETENTION_S),
         "last_page": times.at(mine.polled_at),
         "read_to_its_end": times.at(mine.ended_at),
         **times.failing(mine.failing),
-        "retrying_since": retrying,
+        "retrying_since": {route: times.of_wall(since_s) for route, since_s in mine.retrying_since_wall_s.items()},
         "data_lost_at": times.at(mine.lost_at),
     }
 

@@ -29,6 +29,7 @@ from poller.events import (
     LeaseTableFailing,
     LeaseTableRecovered,
     LeaseTaken,
+    LoopLagged,
     PageRead,
     QueueFailing,
     QueueRecovered,
@@ -104,6 +105,7 @@ class Watch:
             ReadingPaused: self._on_paused,
             ReadingResumed: self._on_resumed,
             Buffered: self._on_buffered,
+            LoopLagged: self._on_tick,
         }
 
     def _of_the_fleet(self) -> dict[type[Event], Callable[[Any, float], None]]:
@@ -199,6 +201,10 @@ class Watch:
     def _on_buffered(self, event: Buffered, _now: float) -> None:
         self.known.buffered_records, self.known.buffered_bytes = event.records, event.size_bytes
 
+    def _on_tick(self, _event: LoopLagged, now: float) -> None:
+        """Comes by itself, twice a second, whatever else happens."""
+        self.known.flow.look(now, self.known.totals())
+
     # --- stream, lease table, fleet -----------------------------------------------------------------------------------
 
     def _on_discovered(self, event: Discovered, now: float) -> None:
@@ -257,6 +263,7 @@ class Watch:
             shard.position = event.position
 
     def _on_page(self, page: PageRead, now: float) -> None:
+        self.known.read += sum(page.events.values())
         for name, count in page.matched.items():
             self.known.routes[name].matched += count
         for name, count in page.filtered.items():

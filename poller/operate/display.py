@@ -13,7 +13,7 @@ from rich.text import Text
 from poller.model import Lease
 from poller.operate import words
 from poller.operate.fleet import Fleet, OwnerSeen, ShardSeen, State
-from poller.operate.names import short_names
+from poller.operate.names import printable, short_names
 from poller.operate.watch import Seen
 
 # So many finished shards are shown without being asked for: they tell where the present ones come from.
@@ -41,7 +41,7 @@ def draw(seen: Seen, console: Console, *, everything: bool) -> RenderableType:
     shown = _shown(seen.fleet, everything=everything)
     parts: list[RenderableType] = [_summary(seen), *(_owner(owner, seen) for owner in seen.fleet.owners)]
     if seen.trouble:
-        parts.append(Text(seen.trouble, style="bold red"))
+        parts.append(Text(printable(seen.trouble), style="bold red"))
     if shown:
         parts += [Text(), _table(shown, seen, console)]
     hidden = len(seen.fleet.shards) - len(shown)
@@ -68,7 +68,7 @@ def _summary(seen: Seen) -> Text:
 
 
 def _owner(owner: OwnerSeen, seen: Seen) -> Text:
-    name = f"  {owner.name}{' (KCL)' if owner.foreign else ''}: {words.counted(owner.shards, 'shard')}, "
+    name = f"  {printable(owner.name)}{' (KCL)' if owner.foreign else ''}: {words.counted(owner.shards, 'shard')}, "
     style = {True: "green", False: "bold red", None: ""}[owner.alive]
     return Text(name).append(_at_work(owner, seen), style=style)
 
@@ -141,7 +141,7 @@ def _holder(lease: Lease) -> str:
 def _row(shard: ShardSeen, names: _Names, seen: Seen) -> Row:
     """A line of the table, by column."""
     lease = shard.lease
-    return {
+    cells = {
         "SHARD": names.shards[lease.shard_id],
         "STATE": _label(shard.state),
         "OWNER": _holder(lease),
@@ -151,6 +151,7 @@ def _row(shard: ShardSeen, names: _Names, seen: Seen) -> Row:
         "PARENT": names.several(lease.parents),
         "CHILDREN": names.several(lease.children),
     }
+    return {name: printable(text) for name, text in cells.items()}
 
 
 def _table(shards: Sequence[ShardSeen], seen: Seen, console: Console) -> RenderableType:

@@ -1,4 +1,7 @@
-"""Shard ids are long and differ in their last digits: how they are shortened, and what a short form means. Pure."""
+"""Shard ids are long and differ in their last digits: how they are shortened, and what a short form means. Pure.
+
+Whoever may write to the lease table chooses the names that stand in it; a terminal must not be told anything by them.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,13 @@ _SHOWN_AT_LEAST = 8
 _LISTED_MAX = 10
 _CUT = "…"
 _NO_ROW = "no row of that shard; `poller leases --all` lists those that there are"
+
+
+def printable(text: str) -> str:
+    """The text with all that a terminal would not just show (ends of lines, escapes) written out."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode("ascii") for char in text)
 
 
 def short_names(names: Iterable[str]) -> dict[str, str]:

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+from urllib.parse import urlencode
 
 import msgspec
 
 from poller import __version__
 from poller.observe.exposition import CONTENT_TYPE, merged
 from poller.observe.health import Reason
-from poller.observe.http import Answer, Page
-from poller.observe.status import Object, Times, json_answer
+from poller.observe.http import Answer, Page, Queried, Query
+from poller.observe.page import front_page
+from poller.observe.selection import Wanted
+from poller.observe.status import Object, Times, json_answer, not_wanted
 from poller.run.ports import Clock
+
+_NO_QUERY: Final[Query] = {}
 
 
 class Worker(Protocol):
@@ -51,7 +56,13 @@ class Front:
         self._began_at = clock.monotonic()
 
     def pages(self) -> dict[str, Page]:
-        return {"/metrics": self.metrics, "/livez": self.liveness, "/readyz": self.readiness, "/status": self.status}
+        return {
+            "/metrics": self.metrics,
+            "/livez": self.liveness,
+            "/readyz": self.readiness,
+            "/status": Queried(self.status),
+            "/": front_page(),
+        }
 
     async def metrics(self) -> Answer:
         """All series of all processes, each labelled with its process, and which of those answer."""
@@ -74,9 +85,14 @@ class Front:
         reasons.sort(key=lambda reason: str(reason["since"]))
         return json_answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
-    async def status(self) -> Answer:
-        """Of each process what its own page has, as `status`; null: it does not answer."""
-        answers, times = await self._ask("/status"), Times(self._clock)
+    async def status(self, query: Query = _NO_QUERY) -> Answer:
+        """Of each process what its own page has, or what `query` wants of it, as `status`; null: no answer."""
+        try:
+            Wanted.of(query)
+        except ValueError as error:
+            return not_wanted(error)
+        asked = f"?{urlencode(dict(query))}" if query else ""
+        answers, times = await self._ask(f"/status{asked}"), Times(self._clock)
         processes: list[Object] = [
             {
                 "process": worker.number,

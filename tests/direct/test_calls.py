@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
-import ipaddress
 import json
 import os
-import ssl
 import threading
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -16,10 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from poller.aws.components import BODY
 from poller.aws.direct.blueprint import NotDirect, draw
@@ -30,6 +23,7 @@ from poller.aws.pool import NEVER
 from poller.aws.session import Aws, AwsConfig
 from poller.errors import AccessDenied, DeadlinePassed, IteratorExpired, Unavailable
 from poller.events import ApiCalled, CallsByBoto3, Event
+from tests.direct.certificates import certificate
 from tests.direct.server import answer, serving
 from tests.memory.clock import ManualClock
 
@@ -288,31 +282,6 @@ async def test_refused_credentials_are_waited_for_by_everybody_and_asked_for_onc
 
 
 # --- TLS and proxies --------------------------------------------------------------------------------------------------
-
-
-def certificate(folder: Path, address: str) -> tuple[Path, ssl.SSLContext]:
-    """A certificate for an address that vouches for itself, and a server's context with it."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.datetime.now(datetime.UTC)
-    made = (
-        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    trusted, both = folder / "trusted.pem", folder / "both.pem"
-    pem = made.public_bytes(serialization.Encoding.PEM)
-    trusted.write_bytes(pem)
-    both.write_bytes(
-        pem
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(both)
-    return trusted, context
 
 
 @pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -17,6 +19,8 @@ from tests.servers.process import free_port
 
 IMAGE = os.environ.get("IMAGE", "poller:test")
 RESTRICTED = ("--read-only", "--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--network", "host")
+FIRST_RECORD_S = 2.0
+OVER_BASE_BYTES_MAX = 120_000_000
 BOUND_S = 300  # only so that what hangs fails: an engine without overlays copies the whole image for each container
 
 
@@ -62,6 +66,7 @@ def container(dynamodb_local: str, elasticmq: str) -> Iterator[Container]:
     name = f"poller-test-{port}"
     table = Table(dynamodb(dynamodb_local), name)
     queue = Mailbox(sqs(elasticmq), name)
+    table.uploads(["before"])
     environment = {
         **CREDENTIALS,
         "AWS_ENDPOINT_URL_DYNAMODB": dynamodb_local,
@@ -105,6 +110,15 @@ def test_its_labels_say_what_it_is_and_from_which_revision(image: Any, container
 # --- at work ----------------------------------------------------------------------------------------------------------
 
 
+def test_the_first_record_is_delivered_within_two_seconds_of_the_start(container: Container) -> None:
+    wait_until(lambda: bool(container.queue.drain()) and "before/1" in container.queue.names, container.log)
+    started = datetime.fromisoformat(re.sub(r"(\.\d{6})\d*Z$", r"\1+00:00", container.state()["StartedAt"]))
+    (first,) = [one for one in container.queue.received if one.name == "before/1"]
+    took_s = first.sent_ms / 1000 - started.timestamp()
+    print(f"first record delivered {took_s:.2f} s after the start")
+    assert took_s < FIRST_RECORD_S
+
+
 def test_a_record_is_delivered(container: Container) -> None:
     uploaded = container.table.uploads(["one", "two"])
     wait_until(lambda: bool(container.queue.drain()) and set(uploaded) <= set(container.queue.names), container.log)
@@ -141,13 +155,29 @@ def test_the_commands_are_there(container: Container) -> None:
 
 def test_every_module_is_compiled_and_nothing_can_be_installed(container: Container) -> None:
     script = """if True:
-        import importlib.util, pathlib, sysconfig
+        import importlib.util, os, pathlib, sysconfig
         packages = pathlib.Path(sysconfig.get_path("purelib"))
         compiled = importlib.util.cache_from_source
         print([str(one) for one in packages.rglob("*.py") if not pathlib.Path(compiled(one)).is_file()])
         print(importlib.util.find_spec("pip"))
+        programs = {"pip", "pip3", "apt-get", "dpkg", "gcc", "cc", "make", "perl", "curl", "wget"}
+        print([folder + "/" + name for top in ("/usr", "/opt") for folder, folders, files in os.walk(top)
+               for name in {"pip", "ensurepip"} & set(folders) | programs & set(files)
+               if "/share/" not in folder + "/"])
+        print([one for folder, _, files in os.walk("/usr") for name in files
+               if not os.path.islink(one := os.path.join(folder, name)) and os.stat(one).st_mode & 0o6000])
     """
-    assert container.inside("python3", "-c", script).stdout == "[]\nNone\n"
+    assert container.inside("python3", "-c", script).stdout == "[]\nNone\n[]\n[]\n"
+
+
+def test_it_adds_less_to_its_base_than_it_promises(image: Any) -> None:
+    layers = said_by(
+        "history", "--no-trunc", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}", IMAGE
+    ).splitlines()
+    ours = next(index for index, layer in enumerate(layers) if "PATH=/opt/poller/bin" in layer)
+    added = sum(int(layer.split()[0]) for layer in layers[: ours + 1])
+    print(f"{added / 1e6:.0f} MB over the base")
+    assert 0 < added < OVER_BASE_BYTES_MAX
 
 
 def test_nothing_of_the_build_is_in_it(container: Container) -> None:
@@ -159,3 +189,15 @@ def test_docker_stop_ends_it_in_order_within_docker_s_own_patience(container: Co
     said_by("stop", "--time", "10", container.name)
     assert container.state()["ExitCode"] == 0, container.log()
     assert '"event":"daemon_stopped"' in container.log()
+
+
+def test_what_was_in_flight_when_it_was_stopped_is_delivered_by_the_next_one(container: Container) -> None:
+    said_by("start", container.name)
+    wait_until(lambda: container.log().count('"event":"daemon_ready"') == 2, container.log)
+    uploaded = container.table.uploads([f"flight-{number}" for number in range(300)])
+    said_by("stop", "--time", "10", container.name)
+    assert container.state()["ExitCode"] == 0, container.log()
+    said_by("start", container.name)
+    wait_until(lambda: container.queue.drain() >= 0 and set(uploaded) <= set(container.queue.names), container.log)
+    heard = [name for name in container.queue.names if name in uploaded]
+    assert len(heard) == len(set(heard))

@@ -179,7 +179,8 @@ def _send(queue: Queue, entry: Entry, access_key: str) -> dict[str, Any]:
     _check_entry(queue, entry)
     refusal = queue.refusal_of(entry.body)
     if refusal is not None:
-        raise EntryError(refusal.code, "refused by the test", sender_fault=refusal.sender_fault)
+        # As some services do, it quotes what it does not like.
+        raise EntryError(refusal.code, f"refused by the test: {entry.body}", sender_fault=refusal.sender_fault)
     message_id = queue.take(entry, access_key)
     sent = {"MessageId": message_id, "MD5OfMessageBody": body_md5(entry.encoded)}
     if entry.attributes:

@@ -321,7 +321,7 @@ async def test_each_entry_has_the_outcome_that_the_answer_gives_it_in_the_batchs
     assert await BotoQueue(aws, QUEUE).send(BATCH, NEVER) == [
         Refused("InternalError", "", sender_fault=False),
         Accepted(),
-        Refused("InvalidMessageContents", "bad character", sender_fault=True),
+        Refused("InvalidMessageContents", "the request is refused", sender_fault=True),
     ]
 
 

@@ -7,7 +7,7 @@ from botocore import exceptions as boto
 from botocore.exceptions import ClientError
 from botocore.parsers import ResponseParserError
 
-from poller.aws.errors import UnreadableAnswer, clean, reading, translate
+from poller.aws.errors import UnreadableAnswer, clean, entry_refused, reading, translate
 from poller.errors import (
     AccessDenied,
     AwsError,
@@ -166,7 +166,13 @@ def test_credentials_that_do_not_come_are_waited_for_and_nothing_was_sent(error:
     ("code", "operation", "text", "what", "mend"),
     [
         ("AccessDenied", "SendMessageBatch", "", "access denied", "allow sqs:SendMessage on arn:x"),
-        ("AccessDeniedException", "Scan", "User: x", "access denied", "allow dynamodb:Scan on arn:x"),
+        (
+            "AccessDeniedException",
+            "Scan",
+            "User: arn:aws:sts::1:role/x is not authorized to perform: dynamodb:Scan on resource: arn:aws:z",
+            "access denied",
+            "allow dynamodb:Scan on arn:x",
+        ),
         ("AccessDeniedException", "GetRecords", "", "access denied", "allow dynamodb:GetRecords on arn:x"),
         ("AccessDenied", "PutObject", "", "access denied", "allow s3:PutObject on arn:x"),
         (
@@ -211,9 +217,9 @@ def test_a_message_says_what_failed_where_and_what_to_do(
 
 
 def test_a_message_is_one_line() -> None:
-    error = _translate(_answer("InternalServerError", 500, "line one\nline\ttwo\x00."))
+    error = _translate(_answer("InternalServerError", 500, "line one\nline\ttwo\x00."), "DescribeStream")
 
-    assert str(error) == "GetRecords on orders: the service failed (InternalServerError): line one line two"
+    assert str(error) == "DescribeStream on orders: the service failed (InternalServerError): line one line two"
 
 
 def test_a_page_without_an_error_code_is_not_repeated() -> None:
@@ -228,13 +234,49 @@ def test_a_page_without_an_error_code_is_not_repeated() -> None:
     [
         "1 validation error detected: Value 'secret' at 'entries.1.messageBody' failed to satisfy constraint",
         "Value (secret) for parameter MessageBody is invalid",
+        f"Value 'secret{'y' * 400}' at 'a' is too long",
     ],
 )
 def test_a_value_that_the_service_quotes_is_left_out(text: str) -> None:
-    message = str(_translate(_answer("InvalidParameterValue", 400, text), "SendMessageBatch"))
+    message = str(_translate(_answer("InvalidParameterValue", 400, text), "GetQueueUrl"))
 
     assert "secret" not in message
-    assert "alue ... " in message
+    assert "alue ..." in message
+
+
+@pytest.mark.parametrize("operation", ["GetRecords", "PutObject", "ReceiveMessage", "SendMessageBatch"])
+def test_of_calls_that_carry_items_no_text_of_the_service_is_repeated(operation: str) -> None:
+    error = _translate(_answer("InternalServerError", 500, "cannot store {secret}"), operation)
+
+    assert str(error) == f"{operation} on orders: the service failed (InternalServerError)"
+
+
+def test_why_credentials_are_refused_is_told_without_the_request_that_the_service_quotes() -> None:
+    quoted = "The Canonical String for this request should have been 'POST / x-amz-security-token:secret'"
+    error = _translate(_answer("SignatureDoesNotMatch", 403, quoted), "DescribeTable")
+
+    assert "secret" not in str(error)
+    assert "the credentials are not accepted (SignatureDoesNotMatch); check the access key" in str(error)
+
+
+def test_what_whoever_gives_out_credentials_says_is_not_repeated() -> None:
+    process = _translate(boto.CredentialRetrievalError(provider="custom-process", error_msg="secret"))
+    endpoint = _translate(boto.MetadataRetrievalError(error_msg="Received non 200 response 500 from it: secret"))
+
+    assert "secret" not in f"{process} {endpoint}"
+    assert str(process).endswith("custom-process gives none that can be used")
+    assert str(endpoint).endswith("Received non 200 response 500 from it")
+
+
+def test_a_password_in_an_endpoint_is_masked() -> None:
+    error = _translate(boto.EndpointConnectionError(endpoint_url="https://user:secret@x/", error="refused"))
+
+    assert "https://***@x/" in str(error)
+
+
+def test_what_is_no_code_becomes_no_label() -> None:
+    assert _translate(_answer('a"b\n{c}', 400)).code == "HTTP400"
+    assert entry_refused("secret item", "", sender_fault=True).code == "Unknown"
 
 
 def test_botocores_own_complaint_about_a_value_is_not_repeated() -> None:

@@ -160,9 +160,9 @@ def test_an_url_at_which_nobody_can_be_asked_is_wrong_usage(url: str) -> None:
 
 @pytest.mark.parametrize(("host", "address"), [("::", "[::1]"), ("fe80::1", "[fe80::1]"), ("pod", "pod")])
 def test_an_address_is_written_as_an_url_wants_it(host: str, address: str) -> None:
-    from poller.cli.healthcheck import _base
+    from poller.cli.ask import base_url
 
-    assert _base({"POLLER_HTTP_HOST": host}) == f"http://{address}:9464"
+    assert base_url({"POLLER_HTTP_HOST": host}) == f"http://{address}:9464"
 
 
 def test_it_imports_nothing_that_it_can_do_without() -> None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from poller.errors import ConfigurationError
-from poller.observe.http import Answer, HttpServer, Page, standard_pages
+from poller.observe.http import Answer, HttpServer, Page, Queried, standard_pages
 from poller.observe.log import LogSink, capture_libraries
 from poller.observe.metrics import Metrics
 
@@ -30,7 +30,14 @@ class Client:
 
     async def ask(self, head: str, *, has_body: bool = True) -> tuple[str, dict[str, str], bytes]:
         """The status line, the headers and the body of the answer to a request."""
-        self.writer.write(f"{head}\r\nHost: x\r\n\r\n".encode())
+        return await self._answer(f"{head}\r\nHost: localhost\r\n\r\n", has_body)
+
+    async def ask_of(self, host: str) -> tuple[str, dict[str, str], bytes]:
+        """The same, of /livez under a name."""
+        return await self._answer(f"GET /livez HTTP/1.1\r\nHost: {host}\r\n\r\n", has_body=True)
+
+    async def _answer(self, request: str, has_body: bool) -> tuple[str, dict[str, str], bytes]:
+        self.writer.write(request.encode())
         text = (await self.reader.readuntil(b"\r\n\r\n")).decode()
         status, *lines = text.rstrip().split("\r\n")
         headers = dict(line.split(": ", 1) for line in lines)
@@ -50,7 +57,7 @@ class Running:
 
     def __init__(self, server: HttpServer, url: str) -> None:
         self.server = server
-        self.host, self.port = str(urlsplit(url).hostname), int(urlsplit(url).port or 0)
+        self.host, self.port = str(urlsplit(url).hostname).replace("0.0.0.0", "127.0.0.1"), int(urlsplit(url).port or 0)
         self._clients: list[Client] = []
 
     async def client(self) -> Client:
@@ -66,10 +73,15 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    pages: Mapping[str, Page] = PAGES, *, connections_max: int = 64, idle_s: float = 3600.0, answer_s: float = 3600.0
+    pages: Mapping[str, Page] = PAGES,
+    *,
+    host: str = "127.0.0.1",
+    connections_max: int = 64,
+    idle_s: float = 3600.0,
+    answer_s: float = 3600.0,
 ) -> AsyncIterator[Running]:
     server = HttpServer(pages, connections_max=connections_max, idle_s=idle_s, answer_s=answer_s)
-    run = Running(server, await server.start("127.0.0.1", 0))
+    run = Running(server, await server.start(host, 0))
     try:
         yield run
     finally:
@@ -80,6 +92,16 @@ async def test_the_loop_turns_and_says_so() -> None:
     async with running() as run:
         status, headers, body = await (await run.client()).ask("GET /livez HTTP/1.1")
     assert (status, headers["Content-Type"], body) == ("HTTP/1.1 200 OK", "text/plain; charset=utf-8", b"ok\n")
+
+
+async def test_a_page_gets_what_was_asked_behind_the_question_mark_and_sends_its_own_headers() -> None:
+    asked = Queried(lambda query: Answer(json.dumps(dict(query)).encode(), headers={"Referrer-Policy": "no-referrer"}))
+    async with running({"/status": asked}) as run:
+        client = await run.client()
+        _, headers, body = await client.ask("GET /status?shards=50&find=a%20b&find=c HTTP/1.1")
+        assert json.loads(body) == {"shards": "50", "find": "a b"}
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert (await client.ask("GET /status HTTP/1.1"))[2] == b"{}"
 
 
 async def test_metrics_are_served_in_prometheus_text_format() -> None:
@@ -147,6 +169,25 @@ async def test_a_page_that_fails_is_a_500_and_a_line_in_the_log_and_no_other_pag
     assert json.loads(line)["error"].startswith("RuntimeError in ")
 
 
+@pytest.mark.parametrize(
+    "host", ["localhost", "LOCALHOST:9464", "127.0.0.1", "127.0.0.1:1", "[::1]:9464", "10.0.0.1", ""]
+)
+async def test_on_loopback_it_answers_to_this_machines_names_and_to_addresses(host: str) -> None:
+    async with running() as run:
+        assert (await (await run.client()).ask_of(host))[0] == "HTTP/1.1 200 OK"
+
+
+@pytest.mark.parametrize("host", ["example.com", "localhost.example.com:9464", "127.0.0.1.example.com", "x", "[::1].x"])
+async def test_on_loopback_it_answers_to_no_other_name(host: str) -> None:
+    async with running() as run:
+        assert (await (await run.client()).ask_of(host))[0] == "HTTP/1.1 421 Misdirected Request"
+
+
+async def test_elsewhere_it_answers_to_whatever_name_it_has_there() -> None:
+    async with running(host="0.0.0.0") as run:
+        assert (await (await run.client()).ask_of("poller:9464"))[0] == "HTTP/1.1 200 OK"
+
+
 # --- clients that do not behave ---------------------------------------------------------------------------------------
 
 
@@ -173,7 +214,7 @@ async def test_a_request_that_is_none_is_refused_without_a_word_in_the_log(reque
     assert log.getvalue() == b""
 
 
-@pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Slow: "], ids=["silent", "slow"])
+@pytest.mark.parametrize("sent", [b"", b"GET /livez HTTP/1.1\r\nHost: localhost\r\nX-Slow: "], ids=["silent", "slow"])
 async def test_a_client_that_brings_no_request_is_cut_off(sent: bytes) -> None:
     async with running(idle_s=0.01) as run:
         client = await run.client()
@@ -245,7 +286,7 @@ async def test_stopping_waits_for_nobody() -> None:
     async with running({**PAGES, "/large": lambda: Answer(b"x" * 50_000_000)}) as run:
         silent, slow, unread = await run.client(), await run.client(), await run.client()
         slow.writer.write(b"GET /livez HTTP/1.1\r\n")
-        unread.writer.write(b"GET /large HTTP/1.1\r\nHost: x\r\n\r\n")
+        unread.writer.write(b"GET /large HTTP/1.1\r\nHost: localhost\r\n\r\n")
         await unread.reader.readuntil(b"\r\n\r\n")
         await run.server.stop()
         assert await silent.ended()

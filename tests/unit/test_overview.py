@@ -203,6 +203,7 @@ def test_the_status_has_what_is_the_processs_once_and_each_stream_in_a_list(read
         "now",
         "started_at",
         "stopping_since",
+        "verdict",
         "ready",
         "reasons",
         "streams",
@@ -275,3 +276,19 @@ def of(stream: str, metrics: Metrics) -> dict[str, float]:
     """The values of a stream's series."""
     samples = (sample for family in metrics.registry.collect() for sample in family.samples)
     return {f"{one.name}{one.labels}": one.value for one in samples if one.labels.get("stream") == stream}
+
+
+def test_of_the_stream_that_is_asked_for_the_shards_are_told_of_the_others_only_the_rest(ready: Pages) -> None:
+    status = json.loads(ready.overview.status({"stream": PAYMENTS}).body)
+    assert {one["stream"]["table"]: len(one["shards"]) for one in status["streams"]} == {ORDERS: 0, PAYMENTS: 1}
+
+
+def test_the_verdict_is_on_all_streams_and_each_has_its_own(ready: Pages) -> None:
+    assert ready.status()["verdict"] == {
+        "level": "ok",
+        "text": "All 2 shards of 2 streams are read; 1.5 s behind; nothing retrying.",
+    }
+    ready.tell(LeaseTableFailing(stream=PAYMENTS, code="x", error="Scan: no answer", failing_s=2.0))
+    status = ready.status()
+    assert status["verdict"]["text"].startswith(f"Stream {PAYMENTS}: The lease table has not answered")
+    assert [one["verdict"]["level"] for one in status["streams"]] == ["ok", "trouble"]

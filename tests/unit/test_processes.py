@@ -16,7 +16,7 @@ import pytest
 
 import poller
 from poller.events import DaemonReady, LoopLagged
-from poller.observe.http import Answer, HttpServer
+from poller.observe.http import Answer, HttpServer, Queried
 from poller.part import FOUND, Tie
 from poller.processes.child import Child, said_of
 from poller.processes.pages import Front
@@ -111,6 +111,21 @@ async def test_the_status_has_an_entry_for_each_process() -> None:
 
     assert (first["process"], first["up"], first["status"]) == (1, True, {"worker_id": "me"})
     assert (second["process"], second["up"], second["status"], second["started_at"]) == (2, False, None, None)
+
+
+async def test_what_is_asked_of_the_status_is_asked_of_each_process() -> None:
+    worker = FakeWorker(1, Answer(b"{}"))
+    status = front(worker).pages()["/status"]
+    assert isinstance(status, Queried)
+    assert (await status.answer({"shards": "50", "find": "a b&c=d"})).status == 200
+    assert (await status.answer({"shards": "<script>"})).status == 400
+    assert worker.asked == ["/status?shards=50&find=a+b%26c%3Dd"]
+
+
+async def test_the_page_for_people_is_there_as_well() -> None:
+    page = front().pages()["/"]()
+    assert isinstance(page, Answer)
+    assert page.content_type == "text/html; charset=utf-8"
 
 
 async def test_the_metrics_are_those_of_all_that_answer() -> None:

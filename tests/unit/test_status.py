@@ -19,6 +19,7 @@ from poller.events import (
     FleetSeen,
     LeaseTableFailing,
     LeaseTaken,
+    LoopLagged,
     PageRead,
     QueueFailing,
     ReadFailing,
@@ -34,9 +35,11 @@ from poller.events import (
 from poller.model import Lease
 from poller.observe.http import Answer, standard_pages
 from poller.observe.metrics import Metrics
-from poller.observe.status import REASONS_MAX, SHARDS_MAX, Report
+from poller.observe.selection import SHARDS_MAX
+from poller.observe.status import REASONS_MAX, Report
 from poller.observe.watch import Watch
 from poller.settings import load
+from poller.startup import prices
 
 STREAM, ROUTE, ME = "Uploads", "default", "worker-1"
 EPOCH_S = 1_795_420_800.0  # 2026-11-23T08:00:00Z
@@ -196,6 +199,10 @@ def test_the_status_says_who_and_what_runs_and_since_when() -> None:
         "error": None,
         "workers": 2,
         "leases_held": 1,
+        "owners": [
+            {"owner": ME, "me": True, "kcl": True, "leases": 1, "at_work": True},
+            {"owner": "worker-2", "me": False, "kcl": True, "leases": 1, "at_work": True},
+        ],
     }
 
 
@@ -222,6 +229,7 @@ def test_every_shard_of_the_stream_is_shown_and_mine_come_first() -> None:
         "checkpoint": "77",
         "checkpoint_written": "2026-11-23T08:00:00.000Z",
         "parents": ["B"],
+        "children": [],
     }
     assert (finished["shard"], finished["state"], finished["owner"]) == ("B", "finished", None)
 
@@ -246,10 +254,12 @@ def test_of_a_shard_of_mine_it_says_where_it_stands() -> None:
         "checkpoint": "41",
         "checkpoint_written": "2026-11-23T08:00:01.000Z",
         "parents": [],
+        "children": [],
         "held_since": "2026-11-23T08:00:00.000Z",
         "position": "after 42",
         "behind_seconds": 9.0,
         "oldest_unsettled": "2026-11-23T07:59:51.000Z",
+        "data_loss_at": "2026-11-24T07:59:51.000Z",
         "last_page": "2026-11-23T08:00:00.000Z",
         "read_to_its_end": None,
         "failing_since": "2026-11-23T07:59:57.000Z",
@@ -322,3 +332,108 @@ def test_however_many_shards_there_are_the_page_is_bounded_and_mine_are_on_it() 
     status = Pages(*AT_WORK, looked(*finished, MINE)).status()
     assert (len(status["shards"]), status["shards"][0]["shard"]) == (SHARDS_MAX, "A")
     assert status["shards_not_shown"] == 2 * SHARDS_MAX + 1
+
+
+# --- a part of it -----------------------------------------------------------------------------------------------------
+
+
+def troubled() -> Pages:
+    """Nine shards of which each has something else, as the lease table would have them."""
+    names = ("calm", "behind", "retrying", "failing", "lost")
+    pages = Pages(*AT_WORK[:3], *(taken(name) for name in names), *(page(name) for name in names))
+    pages.tell(
+        looked(
+            *(SeenLease(Lease(name, owner=ME), "reading") for name in names),
+            SeenLease(Lease("elsewhere", owner="worker-2"), "reading"),
+            SeenLease(Lease("nobodys"), "unowned"),
+            SeenLease(Lease("orphan", owner="worker-3"), "expired"),
+            FINISHED,
+        ),
+        ShardBehind(stream=STREAM, shard="behind", behind_s=90.0, oldest_created_s=EPOCH_S),
+        ShardRetrying(stream=STREAM, shard="retrying", route=ROUTE, since_s=EPOCH_S),
+        ReadFailing(
+            stream=STREAM, shard="failing", operation="GetRecords", code="x", error="no", failing_s=1.0, attempts=1
+        ),
+        DataLost(stream=STREAM, shard="lost", reason="trimmed", position="after 42", action="stop"),
+    )
+    return pages
+
+
+def shown(pages: Pages, **query: str) -> list[str]:
+    return [row["shard"] for row in parsed(pages.report.status(query))[1]["shards"]]
+
+
+def test_the_worst_shards_come_first_if_so_asked() -> None:
+    worst = ["lost", "failing", "nobodys", "orphan", "retrying", "behind", "calm", "elsewhere", "B"]
+    assert shown(troubled(), order="worst") == worst
+
+
+def test_a_page_of_shards_has_as_many_as_were_asked_for() -> None:
+    status = parsed(troubled().report.status({"order": "worst", "shards": "2", "skip": "3"}))[1]
+    assert [row["shard"] for row in status["shards"]] == ["orphan", "retrying"]
+    assert (status["shards_found"], status["shards_not_shown"]) == (9, 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("FAIL", ["failing"]), ("worker-2", ["elsewhere"]), ("unowned", ["nobodys"]), ("nothing", [])]
+)
+def test_shards_are_found_by_a_part_of_their_name_their_owner_and_their_state(text: str, found: list[str]) -> None:
+    assert shown(troubled(), find=text) == found
+
+
+def test_a_lineage_needs_little_of_each_shard() -> None:
+    status = parsed(Pages(*AT_WORK).report.status({"rows": "brief", "settings": "no"}))[1]
+    assert status["shards"][1] == {
+        "shard": "C",
+        "state": "reading",
+        "owner": "worker-2",
+        "mine": False,
+        "parents": ["B"],
+    }
+    assert "settings" not in status
+
+
+@pytest.mark.parametrize("query", [{"shards": "many"}, {"skip": "-1"}, {"order": "best"}, {"rows": "<script>"}])
+def test_a_query_that_cannot_be_read_is_refused_in_one_line(query: dict[str, str]) -> None:
+    answer = Pages(*AT_WORK).report.status(query)
+    assert (answer.status, answer.body.count(b"\n"), answer.content_type) == (400, 1, "text/plain; charset=utf-8")
+
+
+# --- what flows -------------------------------------------------------------------------------------------------------
+
+
+def test_the_flow_is_told_as_totals_as_rates_and_step_by_step() -> None:
+    pages = Pages(*AT_WORK)  # in which a page of five was read, of which two matched
+    pages.tell(LoopLagged(seconds=0.0))
+    for second in range(1, 11):
+        pages.clock.passed_s = float(second)
+        pages.tell(page("A"), LoopLagged(seconds=0.0))
+    flow = pages.status()["flow"]
+    assert flow["totals"] == {"read": 55, "matched": 22, "delivered": 0, "dead_lettered": 0}
+    assert (flow["per_second"]["read"], flow["per_second"]["matched"]) == (5.5, 2.2)  # of ten seconds and the begin
+    fine, coarse = flow["history"]
+    assert (fine["step_seconds"], fine["read"], fine["matched"]) == (2.0, [15, 10, 10, 10, 10], [6, 4, 4, 4, 4])
+    assert (coarse["step_seconds"], coarse["read"]) == (300.0, [])
+
+
+def test_a_loop_that_stood_still_leaves_a_gap_and_the_history_is_bounded() -> None:
+    pages = Pages(*AT_WORK)
+    pages.tell(LoopLagged(seconds=0.0))
+    pages.clock.passed_s = 10.0
+    pages.tell(LoopLagged(seconds=9.0))
+    assert pages.status()["flow"]["history"][0]["read"] == [0, 0, 0, 0, 5]
+    pages.clock.passed_s = 1e7
+    pages.tell(LoopLagged(seconds=1e7))
+    assert [len(steps["read"]) for steps in pages.status()["flow"]["history"]] == [150, 288]
+
+
+def test_what_it_costs_is_told_where_it_is_known() -> None:
+    pages = Pages(*AT_WORK)
+    assert pages.status()["estimated_cost_usd_per_month"] is None
+    metrics = Metrics()
+    settings = load(SETTINGS, None)
+    report = Report(pages.watch.known, settings, pages.clock, lambda: metrics.costs(STREAM))
+    assert parsed(report.status())[1]["estimated_cost_usd_per_month"] is None
+    metrics.register_cost(STREAM, prices(settings), ())
+    costs = parsed(report.status())[1]["estimated_cost_usd_per_month"]
+    assert costs == {"stream_reads": 0.0, "lease_reads": 0.0, "lease_writes": 0.0, "queue": 0.0}
