@@ -93,7 +93,7 @@ bench-quick: .venv/ready ## A first look beside plain boto3, in less than two mi
 	touch $@
 
 docs: .venv-docs/ready ## The documentation, into build/docs; warnings are errors
-	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --quiet -d build/doctrees docs build/docs
+	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet -d build/doctrees docs build/docs
 	@echo "build/docs/index.html"
 
 .venv-build/ready: requirements/build.txt

@@ -19,6 +19,9 @@ NAVIGATION = {
     "Change it": ["contributing", "architecture", "decisions/index"],
 }
 
+# Links to the repository's folders, and to its pages that are not below docs/. (Other files can be downloaded.)
+_ELSEWHERE = re.compile(r"\[([^\]]+)\]\((?:\.\./)+[\w./-]*(?:/|\.md)\)")
+
 project = "poller"
 version = release = re.findall(r'__version__ = "(.+)"', (HERE.parent / "poller" / "__init__.py").read_text("utf-8"))[0]
 author = "The authors of poller"
@@ -55,8 +58,9 @@ def _toctree(pages: Iterable[str], caption: str) -> str:
     return "\n".join(["", "```{toctree}", ":hidden:", ":titlesonly:", f":caption: {caption}", "", *pages, "```", ""])
 
 
-def _add_navigation(_app: object, page: str, source: list[str]) -> None:
-    """Appends it to the two pages that have others below them."""
+def _adapt(_app: object, page: str, source: list[str]) -> None:
+    """Adds the navigation to the two pages that have others below them; links to what is no page become words."""
+    source[0] = _ELSEWHERE.sub(r"\1", source[0])
     if page == "index":
         for caption, pages in NAVIGATION.items():
             source[0] += _toctree([page for page in pages if (HERE / f"{page}.md").exists()], caption)
@@ -66,4 +70,4 @@ def _add_navigation(_app: object, page: str, source: list[str]) -> None:
 
 def setup(app: Any) -> None:
     """Called by Sphinx."""
-    app.connect("source-read", _add_navigation)
+    app.connect("source-read", _adapt)
