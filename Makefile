@@ -100,8 +100,8 @@ docs: .venv-docs/ready ## The documentation, into build/docs; warnings are error
 	$(call venv,.venv-build,requirements/build.txt)
 	touch $@
 
-dist: .venv-build/ready ## Wheel and sdist into dist/, and a run of the demo with the wheel in an empty environment
-	.venv-build/bin/python tests/dist/make.py $(ARGS)
+dist: .venv-build/ready ## Wheel and sdist into dist/, and the demo by the wheel in an empty environment (PYTHONS="python3.11 python3.13")
+	tests/dist/run $(or $(PYTHONS),$(PYTHON))
 
 .PHONY: deploy-check audit sbom
 
@@ -127,7 +127,7 @@ screenshots: .venv/ready ## The README's pictures again, docs/img/ (needs Chromi
 	.venv/bin/python docs/screenshots.py
 
 clean: ## Remove the environments and caches
-	rm -rf .venv .venv-run .venv-docs .venv-build .venv-dist .venv-tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .venv-run .venv-docs .venv-build .venv-tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 
 .PHONY: image image-test
 
