@@ -33,7 +33,7 @@ def _built_from(package: Path) -> str:
 
 
 def _checked_out(package: Path) -> str:
-    """What git says of the checkout that this is run from; whoever is only installed somewhere below one is not in it."""
+    """What git says of the checkout that this is run from; who is only installed somewhere below one is not in it."""
     if not (package.parent / ".git").exists():
         return ""
     try:
