@@ -31,7 +31,7 @@ run: .venv-run/ready ## The main job on an embedded emulator, until Ctrl-C (ARGS
 
 test: .venv/ready ## Everything CI checks: lint, types, layers, tests (with the real local servers where Java and Maven are)
 	@$(MAKE) --no-print-directory lint types layers
-	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(ARGS)
+	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 setup: .venv/ready ## The environment for working on it, in .venv
 
@@ -110,8 +110,8 @@ dist: .venv-build/ready ## Wheel and sdist into dist/, and the demo by the wheel
 	$(call venv,.venv-tools,requirements/tools.txt,--no-compile)
 	touch $@
 
-deploy-check: .venv-tools/ready ## cfn-lint on the CloudFormation template, the Terraform module parsed (and formatted, where terraform is)
-	.venv-tools/bin/cfn-lint config/deploy/cloudformation.yml
+deploy-check: .venv-tools/ready ## cfn-lint on the CloudFormation templates, the Terraform module parsed (and formatted, where terraform is)
+	.venv-tools/bin/cfn-lint config/deploy/cloudformation.yml config/cloudwatch/alarms.yml
 	.venv-tools/bin/python -c 'import hcl2, pathlib, sys; [hcl2.loads(pathlib.Path(one).read_text()) for one in sys.argv[1:]]' config/deploy/terraform/*.tf
 	if command -v terraform >/dev/null; then terraform fmt -check -diff -recursive config/deploy/terraform; fi
 

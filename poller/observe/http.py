@@ -119,7 +119,7 @@ class HttpServer:
     async def start(self, host: str, port: int) -> str:
         """Listens; the answer is the URL. Port 0: any free one. ConfigurationError: host or port cannot be had."""
         loop = asyncio.get_running_loop()
-        self._names = frozenset({"localhost", host.lower()}) if _is_loopback(host) else None
+        self._names = _names_of(host)
         self._listener = _Listener(self._answer, self._connections_max, self._idle_s)
         try:
             self._server = await loop.create_server(self._listener, host, port)
@@ -130,6 +130,7 @@ class HttpServer:
 
     async def start_on(self, listening: socket.socket) -> None:
         """Takes over a socket that listens already."""
+        self._names = _names_of(str(listening.getsockname()[0]))
         self._listener = _Listener(self._answer, self._connections_max, self._idle_s)
         self._server = await asyncio.get_running_loop().create_server(self._listener, sock=listening)
 
@@ -167,6 +168,11 @@ class HttpServer:
         answer = made if isinstance(made, Answer) else await made
         headers = {**_HEADERS, "Content-Type": answer.content_type, **answer.headers}
         return web.Response(body=answer.body, status=answer.status, headers=headers)
+
+
+def _names_of(host: str) -> frozenset[str] | None:
+    """The names that whoever listens there answers to; None: to any, since what it is called there nobody knows."""
+    return frozenset({"localhost", host.lower()}) if _is_loopback(host) else None
 
 
 def _is_loopback(host: str) -> bool:

@@ -22,7 +22,7 @@ from poller.events import DaemonStopped, DaemonStopping, HttpListening, ProcessE
 from poller.filters import compile_filters
 from poller.observe.fanout import Fanout
 from poller.observe.http import HttpServer
-from poller.observe.log import LogSink, capture_libraries
+from poller.observe.log import LogSink, capture_libraries, hide_texts_of_errors
 from poller.observe.outlet import give_up_standard_output, last_resort, standard_output
 from poller.processes.child import Child, said_of
 from poller.processes.pages import Front
@@ -40,6 +40,7 @@ def main(configs: Sequence[Path], environ: Mapping[str, str], count: int) -> int
 
     Raises ConfigurationError, before anything is started, for settings that cannot work.
     """
+    hide_texts_of_errors()
     settings = load_all(environ, configs)
     for one in settings:
         compile_filters(one)  # what is wrong is said before anything is started

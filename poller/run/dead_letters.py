@@ -84,6 +84,11 @@ class DeadLetters:
         self._letters.append(_Letter(entry, grave, self._queue.info.message_bytes_max if self._queue else 0))
         self._wake.set()
 
+    def calm(self) -> None:
+        """Nothing that failed here is this worker's any more: what it was is for whoever has the lease to find out."""
+        if not self._letters:
+            self._worked()
+
     async def run(self, owner: Owner) -> None:
         """Stores letters until it is cancelled."""
         while True:
@@ -99,6 +104,7 @@ class DeadLetters:
         now = self._clock.monotonic()
         batch = self._next_batch(owner, now)
         if not batch:
+            self.calm()
             return 0.0
         if self._queue is None:
             return self._without_queue(batch, owner)

@@ -58,6 +58,9 @@ class Letters(Protocol):
 
     def bury(self, entry: Entry, grave: Grave) -> None: ...
 
+    def calm(self) -> None:
+        """Nothing that has failed is waiting in the route any more."""
+
     async def run(self, owner: Owner) -> None:
         """Until it is cancelled."""
 
@@ -137,6 +140,8 @@ class Delivery:
         self._lanes.drop(lambda entry: entry.tenure is tenure)
         if self._retrying.pop(tenure.shard_id, None):
             self._tell_since(tenure.shard_id, None)
+        if not self._retrying:
+            self.dead_letters.calm()
 
     @property
     def message_bytes_max(self) -> int:

@@ -202,11 +202,11 @@ class Worker:
             if tenure is None:
                 under_way = True
                 continue
-            reader = self._readers.stop_reading(tenure)
+            self._readers.stop_reading(tenure)
             if not tenure.frontier.drained:
                 under_way = True
                 continue
-            if not tenure.frontier.ended and not reader.stopped:  # a reader that stopped has said so itself
+            if not tenure.frontier.ended:  # also where reading had stopped, because some of it was lost: now all is
                 self.follower.say_lost(tenure.lease)
             try:
                 await self.keeper.checkpoint(tenure, SHARD_END)

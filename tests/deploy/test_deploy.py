@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import shlex
@@ -18,6 +17,7 @@ from poller import events
 from poller.aws.errors import iam_action
 from poller.aws.lease_rows import KEY
 from poller.cli import COMMANDS
+from poller.inspect.policy import Home, Keys, policy
 from poller.model import TRIM_HORIZON
 from poller.observe.http import standard_pages
 from poller.provision import RECEIVES_MAX
@@ -69,8 +69,8 @@ def settings(**parameters: str) -> Settings:
 
 
 def actions(**parameters: str) -> set[str]:
-    (policy,) = resources(**parameters)["TaskRole"]["Policies"]
-    return {action for statement in policy["PolicyDocument"]["Statement"] for action in statement["Action"]}
+    (role,) = resources(**parameters)["TaskRole"]["Policies"]
+    return {action for statement in role["PolicyDocument"]["Statement"] for action in statement["Action"]}
 
 
 def image_says(instruction: str) -> str:
@@ -158,24 +158,26 @@ def test_a_deploy_starts_the_new_workers_first_and_goes_back_by_itself() -> None
 # --- what it may do ---------------------------------------------------------------------------------------------------
 
 
-def called_by_the_daemon() -> set[str]:
-    """The operations that stand in the adapters; what only `poller init` and `check` ask is in files of its own."""
-    found = set()
-    for name in ("lease_table.py", "s3.py", "sqs.py", "streams.py"):
-        for node in ast.walk(ast.parse((ROOT / "poller/aws" / name).read_text("utf-8"))):
-            if isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
-                function = getattr(node.func, "attr", getattr(node.func, "id", ""))
-                if function in ("call", "_call", "ask", "_ask"):
-                    found.add(str(node.args[0].value))
-    return found
+def allowed(document: dict[str, Any]) -> set[tuple[str, str]]:
+    """What a policy allows, as pairs of an action and a resource."""
+
+    def listed(one: str | list[str]) -> list[str]:
+        return [one] if isinstance(one, str) else one
+
+    return {
+        (action, resource)
+        for statement in document["Statement"]
+        for action in listed(statement["Action"])
+        for resource in listed(statement["Resource"])
+    }
 
 
-def test_the_role_allows_what_the_daemon_calls_and_nothing_else() -> None:
-    keys = {"kms:Decrypt", "kms:GenerateDataKey"}
-    needed = {iam_action(operation) for operation in called_by_the_daemon()} - {"dynamodb:CreateTable"}
-    assert {"dynamodb:GetRecords", "dynamodb:UpdateItem", "sqs:SendMessage", "s3:PutObject"} <= needed
-    assert actions(**EVERYTHING) == needed | keys
-    assert actions() == needed - {"s3:PutObject"}
+@pytest.mark.parametrize("parameters", [LEAST, EVERYTHING, {**EVERYTHING, "LeaseTableName": "Leases"}])
+def test_the_role_allows_what_poller_iam_policy_says_and_nothing_else(parameters: dict[str, str]) -> None:
+    (role,) = resources(**parameters)["TaskRole"]["Policies"]
+    key = parameters.get("QueueKeyArn")
+    needed = policy(settings(**parameters), Home("eu-west-1", "123456789012"), "run", Keys([key] if key else []))
+    assert allowed(role["PolicyDocument"]) == allowed(needed)
 
 
 async def test_a_daemon_at_work_calls_nothing_that_the_role_does_not_allow(
@@ -195,8 +197,8 @@ async def test_a_daemon_at_work_calls_nothing_that_the_role_does_not_allow(
 
 
 def test_every_resource_of_the_role_is_named() -> None:
-    (policy,) = resources(**EVERYTHING)["TaskRole"]["Policies"]
-    named = [statement["Resource"] for statement in policy["PolicyDocument"]["Statement"]]
+    (role,) = resources(**EVERYTHING)["TaskRole"]["Policies"]
+    named = [statement["Resource"] for statement in role["PolicyDocument"]["Statement"]]
     flat = [one for each in named for one in (each if isinstance(each, list) else [each])]
     assert all(one.startswith("arn:aws:") for one in flat)
     assert [one for one in flat if one.endswith("*")] == [

@@ -62,8 +62,14 @@ def records(count: int) -> list[dict[str, object]]:
     ]
 
 
-@pytest.mark.parametrize("calls", ["direct", "boto3"])
-def test_no_content_and_no_secret_is_told_at_any_level(remote: Remote, tmp_path: Path, calls: str) -> None:
+@pytest.mark.parametrize(
+    ("calls", "arguments"),
+    [("direct", ()), ("boto3", ()), ("direct", ("--processes", "2"))],
+    ids=["direct", "boto3", "processes"],
+)
+def test_no_content_and_no_secret_is_told_at_any_level(
+    remote: Remote, tmp_path: Path, calls: str, arguments: tuple[str, ...]
+) -> None:
     shard = remote.stream(TABLE).shards[0]
     remote.queue("jobs")
     remote.queue("letters")
@@ -85,11 +91,11 @@ def test_no_content_and_no_secret_is_told_at_any_level(remote: Remote, tmp_path:
         }
     )
     told = []
-    with Daemon(environment, tmp_path / "log") as daemon:
+    with Daemon(environment, tmp_path / "log", arguments) as daemon:
         for _ in range(4):
             remote.put(TABLE, shard, *records(8))
             wait_until(lambda: len(remote.arrived("jobs")) >= 7, daemon.tail)
-            told += [daemon.get(page) for page in ("/metrics", "/status", "/livez")]
+            told += [daemon.get(page) for page in ("/metrics", "/status", "/livez", "/")]
         wait_until(lambda: len(remote.arrived("letters")) >= 4, daemon.tail)
         wait_until(lambda: len({one.body for one in remote.arrived("jobs")}) >= 28, daemon.tail)
         told += [daemon.get(page) for page in ("/metrics", "/status")]

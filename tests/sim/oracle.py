@@ -54,6 +54,7 @@ class Oracle:
         self._now = now
         self._fail_with = fail
         self._max_attempts = max_attempts
+        self._java_took_s = -math.inf
         self._groups: dict[str, str] = {}
         self._refused_once: set[tuple[int, str, int]] = set()
 
@@ -253,7 +254,9 @@ class Oracle:
             self._end(book, "taken")
             book.holder = Tenure(host, self._now(), _number(after.checkpoint))
             book.tenures.append(book.holder)
-            if host is not None:
+            if host is None:
+                self._java_took_s = self._now()
+            else:
                 self._check_alone(host, book)
         elif operation == "release" and before is not None and before.owner is not None:
             tenure = book.holder
@@ -272,12 +275,14 @@ class Oracle:
         book = self.ledger.shards[shard_id]
         forced_s = max((each.began_s for each in book.tenures if each.host is None), default=-math.inf)
         unaware = self._now() - max(book.deleted_s, forced_s) < _UNAWARE_S
+        # Of a row that Java took, what moved before is not to be seen in the table any more; who looked saw it.
+        hidden = self._now() - self._java_took_s < _UNAWARE_S
         if not unaware and (book.holder is None or book.holder.host is not host):
             holder = book.holder and book.holder.host
             whose = "nobody's" if book.holder is None else holder.name if holder else "Java's"
             self._fail("F", f"{host.name} believes that it holds {shard_id[-8:]}, which is {whose}")
         silent_s = self._silent_s(host, host.name, self._now())
-        if not unaware and silent_s > host.world.knobs.silence_s:
+        if not (unaware or hidden) and silent_s > host.world.knobs.silence_s:
             what = f"believes that it holds {shard_id[-8:]}"
             self._fail("F", f"{host.name} {what}, and has moved no row for {silent_s:.1f} s")
 

@@ -31,6 +31,8 @@ FOUND = {
     36: "a worker that had failed to list, and whose part it was no more, was never ready again",
     45: "the same, when the stream had been replaced since",
     10285: "after a row was deleted and made anew its old owner renewed it, since the counters were the same",
+    96: "a route stayed unready after the letter that could not be stored was another worker's",
+    21466: "of a shard that had stopped after a loss, the rest was lost with its stream and nobody said so",
     10053: "at LATEST shards that had begun and ended before a late first listing were taken for old",
 }
 
@@ -74,7 +76,7 @@ def test_a_liveness_run_judges_only_what_comes_right_again() -> None:
 
 
 def test_a_safety_run_ends_with_the_faults() -> None:
-    stuck = ("--mutant", "failed-listing-never-forgotten", "--seed", "36", "--seeds", "1")
+    stuck = ("--mutant", "failed-listing-never-forgotten", "--seed", "101", "--seeds", "1")
     assert simulator("--liveness", *stuck).returncode == 1
     assert simulator("--safety", *stuck).returncode == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
@@ -181,6 +182,18 @@ async def test_on_loopback_it_answers_to_this_machines_names_and_to_addresses(ho
 async def test_on_loopback_it_answers_to_no_other_name(host: str) -> None:
     async with running() as run:
         assert (await (await run.client()).ask_of(host))[0] == "HTTP/1.1 421 Misdirected Request"
+
+
+async def test_a_socket_that_was_opened_elsewhere_is_served_as_carefully() -> None:
+    server = HttpServer(PAGES)
+    listening = socket.create_server(("127.0.0.1", 0))
+    await server.start_on(listening)
+    run = Running(server, f"http://127.0.0.1:{listening.getsockname()[1]}")
+    try:
+        assert (await (await run.client()).ask_of("localhost"))[0] == "HTTP/1.1 200 OK"
+        assert (await (await run.client()).ask_of("example.com"))[0] == "HTTP/1.1 421 Misdirected Request"
+    finally:
+        await run.close()
 
 
 async def test_elsewhere_it_answers_to_whatever_name_it_has_there() -> None:

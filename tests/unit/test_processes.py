@@ -313,7 +313,7 @@ async def test_a_server_takes_over_a_socket_that_listens_already() -> None:
     await server.start_on(socket.socket(fileno=os.dup(listening.fileno())))
     listening.close()
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+    writer.write(b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
 
     assert (await reader.read()).endswith(b"\r\n\r\nhere\n")
     writer.close()

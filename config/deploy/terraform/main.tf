@@ -19,15 +19,16 @@ locals {
 
   environment = merge(
     {
-      AWS_REGION               = local.region
-      POLLER_TABLE             = var.table_name
-      POLLER_QUEUE             = var.queue_name
-      POLLER_DEAD_LETTER_QUEUE = var.dead_letter_queue_name
-      POLLER_LEASE_TABLE       = local.lease_table
-      POLLER_LEASE__CREATE     = "false"
-      POLLER_START_POSITION    = var.start_position
-      POLLER_LOG_LEVEL         = var.log_level
-      POLLER_LOG_FORMAT        = "json"
+      AWS_REGION                   = local.region
+      POLLER_TABLE                 = var.table_name
+      POLLER_QUEUE                 = var.queue_name
+      POLLER_DEAD_LETTER_QUEUE     = var.dead_letter_queue_name
+      POLLER_LEASE_TABLE           = local.lease_table
+      POLLER_LEASE__CREATE         = "false"
+      POLLER_START_POSITION        = var.start_position
+      POLLER_LOG_LEVEL             = var.log_level
+      POLLER_LOG_FORMAT            = "json"
+      POLLER_LOG__EMBEDDED_METRICS = tostring(var.embedded_metrics)
     },
     var.filter == "" ? {} : { POLLER_FILTER = var.filter },
     var.dead_letter_bucket == "" ? {} : { POLLER_ROUTE__DEAD_LETTER_BUCKET = var.dead_letter_bucket },

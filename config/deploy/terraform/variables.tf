@@ -97,6 +97,12 @@ variable "log_level" {
   default     = "info"
 }
 
+variable "embedded_metrics" {
+  description = "CloudWatch makes metrics from the log (billed), for the alarms of config/cloudwatch/alarms.yml."
+  type        = bool
+  default     = false
+}
+
 variable "log_retention_days" {
   description = "How long the log is kept."
   type        = number
