@@ -12,10 +12,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
+from urllib.parse import urlsplit
 
 from poller.demo.failure import DemoFailed
 from poller.events import HttpListening
@@ -54,9 +55,16 @@ class Emulator(Child):
 
     def take_along(self, pid: int | None) -> None:
         """If the demo dies without a word, the emulator ends this process too. None takes it back."""
+        self._tell(f"{pid or ''}")
+
+    def take_messages(self, *, take: bool) -> None:
+        """Whether its queues take messages, or refuse them all."""
+        self._tell("accept" if take else "refuse")
+
+    def _tell(self, line: str) -> None:
         assert self.process.stdin is not None  # noqa: S101 - for the type checker: it was started with a pipe
         with suppress(BrokenPipeError):  # it has died, which `check` says better
-            self.process.stdin.write(f"{pid or ''}\n".encode())
+            self.process.stdin.write(f"{line}\n".encode())
             self.process.stdin.flush()
 
 
@@ -133,6 +141,44 @@ def started_daemon(environ: Mapping[str, str], log: Path, emulator: Emulator) ->
     finally:
         _end(process)
         emulator.take_along(None)
+
+
+class Workers:
+    """The daemon, and after a kill the next one, at the same address. One at a time; the end of the block kills it."""
+
+    def __init__(self, environ: Mapping[str, str], folder: Path, emulator: Emulator) -> None:
+        self._environ = dict(environ)
+        self._folder = folder
+        self._emulator = emulator
+        self._end = ExitStack()
+        self._started = 0
+
+    def __enter__(self) -> Self:
+        self._start()
+        try:
+            self.address = self.current.address()
+        except BaseException:
+            self._end.close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.close()
+
+    @property
+    def killed(self) -> int:
+        return self._started - 1
+
+    def replace(self) -> None:
+        """kill -9, and the next one is begun; it is not waited for."""
+        self._end.close()
+        self._environ["POLLER_HTTP_PORT"] = f"{urlsplit(self.address).port}"
+        self._start()
+
+    def _start(self) -> None:
+        self._started += 1
+        log = self._folder / ("daemon.log" if self._started == 1 else f"daemon-{self._started}.log")
+        self.current = self._end.enter_context(started_daemon(self._environ, log, self._emulator))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

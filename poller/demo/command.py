@@ -8,27 +8,34 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType
-from typing import Final
+from typing import Final, assert_never
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from poller.demo import stage
-from poller.demo.children import Child, Daemon, Stop, started_daemon, started_emulator
+from poller.demo.children import Emulator, Stop, Workers, started_emulator
 from poller.demo.consumer import Consumer
 from poller.demo.display import Display, Outcome
 from poller.demo.failure import DemoFailed
+from poller.demo.keys import Keys, keys_of_terminal
 from poller.demo.ledger import Counts, Fact, Ledger, Received
+from poller.demo.page import look
+from poller.demo.scenes import BreakQueue, Do, End, KillWorker, MendQueue, Say, Scenes
 from poller.demo.story import Write, story
 from poller.demo.writer import Writer
 
 TICK_S: Final = 0.1
-DRAIN_MAX_S: Final = 10.0
+# While a scene is played, a look at the page; otherwise only what the rates of the alert rules are made of.
+LOOK_EVERY_S: Final = 0.5
+SCRAPE_EVERY_S: Final = 5.0
+# Everything arrives at once, but what a dead worker left or what the queue refused last: a lease, a long pause.
+DRAIN_MAX_S: Final = 45.0
 MESSAGES_SHOWN: Final = 3
 
 DEFAULT_FILTER_NOTE: Final = """\
@@ -41,12 +48,13 @@ has old images too, the route's setting `changed = ["phase"]` says it exactly.
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """`duration_s` None: until Ctrl-C. `http_port` 0: any free port."""
+    """`duration_s` None: until Ctrl-C. `http_port` 0: any free port. `break_s`: how long the key b breaks the queue."""
 
     duration_s: float | None
     http_port: int
     uploads_per_second: float
     seed: int
+    break_s: float
 
 
 class Interrupt:
@@ -87,6 +95,7 @@ def main(options: Options) -> int:
 
 def _play(options: Options, folder: Path, display: Display, interrupt: Interrupt) -> Outcome:
     with ExitStack() as ends, _aws_errors_told():
+        keys = ends.enter_context(keys_of_terminal())
         display.say("Starting an emulator of DynamoDB and SQS, then the daemon ...\n")
         _enter(stage.environment(os.environ, None))
         emulator = ends.enter_context(started_emulator(folder / "emulator.log"))
@@ -94,23 +103,24 @@ def _play(options: Options, folder: Path, display: Display, interrupt: Interrupt
         clients = stage.connect()
         queues = stage.build(clients)
         settings = stage.daemon_settings(options.http_port)
-        daemon = ends.enter_context(started_daemon(os.environ | settings, folder / "daemon.log", emulator))
-        address = daemon.address()
+        workers = ends.enter_context(Workers(os.environ | settings, folder, emulator))
+        address = workers.address
         display.facts(
             {
                 "status page": f"{address}/",
                 "metrics": f"{address}/metrics",
                 "health": f"{address}/livez",
                 "emulator": emulator.url,
-                "daemon's log": str(daemon.log),
+                "daemon's log": str(workers.current.log),
                 "story": f"{options.uploads_per_second:g} uploads/s into {stage.TABLE}, seed {options.seed}",
             }
         )
         display.say(DEFAULT_FILTER_NOTE)
         writes = story(options.seed, options.uploads_per_second)
-        sides = Sides(clients, queues, writes, (emulator, daemon), display)
-        counts, stop = sides.play(daemon, _over(options.duration_s, interrupt))
-        return Outcome(counts, stage.dead_letters(clients, queues), stop)
+        played = Played(emulator, workers, keys, Scenes(options.break_s))
+        sides = Sides(clients, queues, writes, played, display)
+        counts, stop = sides.play(_over(options.duration_s, interrupt))
+        return Outcome(counts, stage.dead_letters(clients, queues), stop, workers.killed)
 
 
 def _enter(environ: Mapping[str, str]) -> None:
@@ -132,6 +142,16 @@ def _aws_errors_told() -> Iterator[None]:
         raise DemoFailed(f"the emulator did not do what it was asked to: {error}") from error
 
 
+@dataclass(frozen=True, slots=True)
+class Played:
+    """What the keys play with."""
+
+    emulator: Emulator
+    workers: Workers
+    keys: Keys
+    scenes: Scenes
+
+
 class Sides:
     """Writer and consumer at work, the books, and an eye on every process and thread."""
 
@@ -140,28 +160,32 @@ class Sides:
         clients: stage.Clients,
         queues: stage.Queues,
         writes: Iterator[Write],
-        children: Sequence[Child],
+        played: Played,
         display: Display,
     ) -> None:
         self._facts: SimpleQueue[Fact] = SimpleQueue()
         self._writer = Writer(writes, clients.dynamodb, self._facts.put)
         self._consumer = Consumer(queues.jobs, clients.sqs, self._facts.put)
         self._ledger = Ledger()
-        self._children = children
+        self._played = played
         self._display = display
         self._shown = 0
+        self._ends = False
+        self._look_s = 0.0
 
-    def play(self, daemon: Daemon, over: Callable[[], bool]) -> tuple[Counts, Stop]:
+    def play(self, over: Callable[[], bool]) -> tuple[Counts, Stop]:
         """Until `over`; then waits (bounded) for what is in flight, stops the daemon and takes what it sent last."""
         try:
             with self._display.counting():
                 self._writer.start()
                 self._consumer.start()
-                self._watch(lambda _: over())
+                self._watch(lambda _: self._ends or over())
                 self._writer.stop()
+                self._do(self._played.scenes.over(time.monotonic()))
                 drained_s = time.monotonic() + DRAIN_MAX_S
                 self._watch(lambda counts: not counts.in_flight or time.monotonic() >= drained_s)
-                stop = daemon.stop()
+                self._played.workers.current.address()  # one that was only just begun knows no SIGTERM yet
+                stop = self._played.workers.current.stop()
                 self._consumer.stop()
                 while self._consumer.receive():
                     pass
@@ -173,7 +197,7 @@ class Sides:
     def _watch(self, until: Callable[[Counts], bool]) -> None:
         """Raises DemoFailed as soon as a process or a thread has ended."""
         while True:
-            for child in self._children:
+            for child in (self._played.emulator, self._played.workers.current):
                 child.check()
             for actor in (self._writer, self._consumer):
                 actor.check()
@@ -181,7 +205,38 @@ class Sides:
             self._display.counts(counts, time.monotonic())
             if until(counts):
                 return
-            time.sleep(TICK_S)
+            self._perform(counts)
+
+    def _perform(self, counts: Counts) -> None:
+        """One tick of what is played by key; without keys it only waits."""
+        keys, scenes = self._played.keys, self._played.scenes
+        for key in keys.typed(TICK_S):
+            self._do(scenes.typed(key, time.monotonic(), counts))
+        if not keys.there:
+            return
+        now_s = time.monotonic()
+        self._display.hint(scenes.hint(now_s))
+        if now_s >= self._look_s:
+            self._look_s = now_s + (LOOK_EVERY_S if scenes.under_way else SCRAPE_EVERY_S)
+            self._do(scenes.seen(time.monotonic(), counts, look(self._played.workers.address)))
+
+    def _do(self, plan: Iterable[Do]) -> None:
+        for do in plan:
+            match do:
+                case Say():
+                    self._display.told(do)
+                case BreakQueue():
+                    self._played.emulator.take_messages(take=False)
+                    self._look_s = 0.0
+                case MendQueue():
+                    self._played.emulator.take_messages(take=True)
+                case KillWorker():
+                    self._played.workers.replace()
+                    self._look_s = 0.0
+                case End():
+                    self._ends = True
+                case _:
+                    assert_never(do)
 
     def _count(self) -> Counts:
         for _ in range(self._facts.qsize()):

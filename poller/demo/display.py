@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
@@ -22,9 +22,26 @@ from rich.text import Text
 from poller.demo.children import Stop
 from poller.demo.failure import DemoFailed
 from poller.demo.ledger import Counts, Received
+from poller.demo.scenes import Say, Voice
 
 PLAIN_LINE_EVERY_S: Final = 2.0
 EXCERPT_LINES: Final = 14
+_VOICES: Final = {
+    Voice.DEMO: ("demo", "bold cyan"),
+    Voice.PAGE: ("page", "bold yellow"),
+    Voice.ALERT: ("alert", "bold red"),
+    Voice.GOOD: ("good", "bold green"),
+}
+YOUR_OWN: Final = """\
+
+[bold]Now your own table[/], in the account that your credentials lead to:
+
+  export AWS_REGION=eu-west-1
+  export POLLER_TABLE=YourTable POLLER_QUEUE=your-jobs POLLER_DEAD_LETTER_QUEUE=your-dead-letters
+  poller check   # what is there, what is missing, what may not be done; changes nothing
+  poller init    # makes what is missing: lease table, queues
+  poller run     # this daemon, on your table
+"""
 _ATTRIBUTE_VALUE = re.compile(r"\{\s+(\"[A-Z]+\": [^][{}]*?)\s+\}")
 
 
@@ -35,6 +52,7 @@ class Outcome:
     counts: Counts
     dead_letters: int
     daemon: Stop
+    workers_killed: int = 0
 
     @property
     def missing(self) -> int:
@@ -51,6 +69,7 @@ class Display:
     def __init__(self, console: Console, *, living: bool) -> None:
         self._console = console
         self._live = Live(console=console, auto_refresh=False, transient=True) if living else None
+        self._hint = ""
         self._next_line_s: float | None = None  # known from the first look at the counters on
 
     @classmethod
@@ -85,10 +104,21 @@ class Display:
         ]
         self.say("\n".join(lines) + "\n")
 
+    def told(self, said: Say) -> None:
+        """What happens in a scene, and who says so."""
+        name, style = _VOICES[said.voice]
+        self.say(f"[{style}]{name:>6}[/]  {escape(said.text)}")
+
+    def hint(self, text: str) -> None:
+        """A line below the counters, on a terminal."""
+        self._hint = text
+
     def counts(self, counts: Counts, now_s: float) -> None:
         """Shows the counters; `now_s` (monotonic) decides whether a plain line is due."""
         if self._live is not None:
-            self._live.update(Text(counters(counts), style="bold", no_wrap=True, overflow="ellipsis"), refresh=True)
+            lines = [(counters(counts), "bold"), *([(self._hint, "dim")] if self._hint else [])]
+            texts = [Text(line, style=style, no_wrap=True, overflow="ellipsis") for line, style in lines]
+            self._live.update(Group(*texts), refresh=True)
         elif self._next_line_s is None:
             self._next_line_s = now_s + PLAIN_LINE_EVERY_S
         elif now_s >= self._next_line_s:
@@ -112,10 +142,13 @@ class Display:
             ("latency, half / 99 %", f"{seconds(counts.latency_p50_s)} / {seconds(counts.latency_p99_s)}"),
             ("daemon's exit code", f"{daemon.exit_code}"),
             ("daemon's stop took", seconds(daemon.seconds)),
+            *([("workers killed", f"{outcome.workers_killed}")] if outcome.workers_killed else []),
         ):
             table.add_row(name, value)
         self._console.print(table, soft_wrap=False)
         self.say(verdict(outcome))
+        if outcome.good:
+            self.say(YOUR_OWN)
 
     def failed(self, error: DemoFailed) -> None:
         self.say(f"[bold red]Failed: {escape(str(error))}[/]")

@@ -2,10 +2,12 @@
 
 Says its address in one line on stdout, and ends when its stdin does: so it never outlives the demo, not even when that
 is killed (-9). A line on stdin is the id of a process that shall end with it: the daemon; an empty line takes it back.
+`refuse` and `accept` are the two other lines: whether the queues take messages.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -52,6 +54,25 @@ class OneAtATime:
             return self._application(environ, start_response)
 
 
+class Breakable:
+    """A WSGI application whose queues can be `broken`: they refuse every message, as SQS does when it is down.
+
+    Whoever receives still gets what had been taken before. Here nobody sends to the dead-letter queue meanwhile.
+    """
+
+    def __init__(self, application: WsgiApplication) -> None:
+        self._application = application
+        self.broken = False
+
+    def __call__(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        if not self.broken or not environ.get("HTTP_X_AMZ_TARGET", "").startswith("AmazonSQS.SendMessage"):
+            return self._application(environ, start_response)
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))  # else the client may not hear the answer
+        error = {"__type": "com.amazonaws.sqs#ServiceUnavailable", "message": "the demo has broken this queue"}
+        start_response("503 Service Unavailable", [("Content-Type", "application/x-amz-json-1.0")])
+        return [json.dumps(error).encode()]
+
+
 def trim() -> None:
     """Drops the oldest records and iterators, as the service does (after a day and after 15 minutes)."""
     for regions in dynamodb_backends.values():
@@ -73,10 +94,17 @@ def _trim_shard(shard: StreamShard) -> None:
         shard.starting_sequence_number += surplus
 
 
-def _end_with_stdin() -> None:
+def _obey_stdin(queues: Breakable) -> None:
+    """Until it ends, and the process with it."""
     charge = ""
     for line in sys.stdin:
-        charge = line.strip()
+        match line.strip():
+            case "refuse":
+                queues.broken = True
+            case "accept":
+                queues.broken = False
+            case pid:
+                charge = pid
     if charge:
         with suppress(ProcessLookupError):
             os.kill(int(charge), signal.SIGTERM)
@@ -85,9 +113,9 @@ def _end_with_stdin() -> None:
 
 def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)  # not a line for each request
-    application = OneAtATime(DomainDispatcherApplication(create_backend_app), trim)
+    application = Breakable(OneAtATime(DomainDispatcherApplication(create_backend_app), trim))
     server = make_server("127.0.0.1", 0, application, threaded=True, request_handler=MotoRequestHandler)
-    Thread(target=_end_with_stdin, daemon=True).start()
+    Thread(target=_obey_stdin, args=(application,), daemon=True).start()
     print(f"http://127.0.0.1:{server.server_port}", flush=True)  # noqa: T201 - the line that its parent waits for
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # nobody reads the pipe any more: it must not fill up
     server.serve_forever()

@@ -62,6 +62,7 @@ class Counts:
     per_second: float
     latency_p50_s: float | None
     latency_p99_s: float | None
+    awaited_since_s: float | None = None  # when the oldest of those in flight was written
 
 
 class Ledger:
@@ -127,6 +128,7 @@ class Ledger:
             per_second=len(self._arrivals_s) / RATE_WINDOW_S,
             latency_p50_s=_percentile(latencies_s, 50),
             latency_p99_s=_percentile(latencies_s, 99),
+            awaited_since_s=min(self._awaited.values(), default=None),
         )
 
 

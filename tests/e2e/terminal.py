@@ -64,6 +64,10 @@ class Terminal:
     def until_shown(self, text: str, times: int = 1) -> None:
         wait_until(lambda: self.shown.count(text) >= times, lambda: f"{text!r} not {times} times in {self.shown!r}")
 
+    def keys_count_at_once(self) -> bool:
+        """And are not shown; otherwise it is as a shell leaves it."""
+        return not termios.tcgetattr(self._ours)[3] & (termios.ICANON | termios.ECHO)
+
     def type(self, text: str) -> None:
         os.write(self._ours, text.encode())
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.terminal import Terminal
+
 COMMAND = [sys.executable, "-u", "-m", "poller", "demo"]
 BOUND_S = 120  # only so that a hanging demo fails; it takes a few seconds
 
@@ -89,6 +91,32 @@ def test_the_addresses_that_it_names_answer() -> None:
             assert b"poller_records_read_total" in answer.read()
         with urllib.request.urlopen(health, timeout=BOUND_S) as answer:
             assert answer.status == 200
+
+
+def test_a_broken_queue_and_a_killed_worker_lose_nothing_and_each_is_told(scratch: Path) -> None:
+    with Terminal("demo", "--break", "5s", environment={"TMPDIR": str(scratch)}, columns=200) as terminal:
+        terminal.until_shown(", as an analysis worker gets it:")
+        assert terminal.keys_count_at_once()
+        terminal.type("b")
+        terminal.until_shown("Queue analysis-jobs has refused everything for ")
+        terminal.until_shown("PollerNotReady (warning) is pending, would ring after 5 min")
+        terminal.until_shown("PollerRetryingTooLong (critical) would be pending in ")
+        terminal.type("k")  # into the middle of it: the next one finds what this one could not send
+        terminal.until_shown("The queue takes messages again, after ")
+        terminal.until_shown("Another worker reads on, ")
+        terminal.until_shown("It has recovered, ")
+        terminal.type("q")
+        assert terminal.ended() == 0, terminal.shown
+        assert not terminal.keys_count_at_once()
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", terminal.shown).replace("\r\n", "\n")
+    figures = summary(plain)
+
+    assert figures["received"] == figures["expected in the queue"] != "0"
+    assert figures["missing"] == figures["not asked for"] == figures["dead letters"] == "0"
+    assert figures["workers killed"] == "1"
+    assert plain.index("status page") < plain.index("metrics")
+    assert [plain.count(f"\n  poller {command} ") for command in ("check", "init", "run")] == [1, 1, 1]
+    assert list(scratch.iterdir()) == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

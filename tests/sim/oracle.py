@@ -21,6 +21,7 @@ from tests.sim.loop import State
 _WINDOW_S: Final = 6.0
 # The same where requests to the lease table fail now and then.
 _WINDOW_ROUGH_S: Final = 25.0
+_LEAVE_S = 10.0
 # Until a worker finds out that a row was deleted or taken from it by force: its look, or the end of its lease.
 _UNAWARE_S: Final = 16.0
 # A bit less than a worker waits for what it has read to be settled, before it gives the lease back all the same.
@@ -54,7 +55,7 @@ class Oracle:
         self._now = now
         self._fail_with = fail
         self._max_attempts = max_attempts
-        self._java_took_s = -math.inf
+        self._hidden_s = -math.inf
         self._groups: dict[str, str] = {}
         self._refused_once: set[tuple[int, str, int]] = set()
 
@@ -255,7 +256,7 @@ class Oracle:
             book.holder = Tenure(host, self._now(), _number(after.checkpoint))
             book.tenures.append(book.holder)
             if host is None:
-                self._java_took_s = self._now()
+                self._hidden_s = self._now()
             else:
                 self._check_alone(host, book)
         elif operation == "release" and before is not None and before.owner is not None:
@@ -275,8 +276,8 @@ class Oracle:
         book = self.ledger.shards[shard_id]
         forced_s = max((each.began_s for each in book.tenures if each.host is None), default=-math.inf)
         unaware = self._now() - max(book.deleted_s, forced_s) < _UNAWARE_S
-        # Of a row that Java took, what moved before is not to be seen in the table any more; who looked saw it.
-        hidden = self._now() - self._java_took_s < _UNAWARE_S
+        # How a row moved that Java took, or that is deleted, is not to be seen in the table any more.
+        hidden = self._now() - self._hidden_s < _UNAWARE_S
         if not unaware and (book.holder is None or book.holder.host is not host):
             holder = book.holder and book.holder.host
             whose = "nobody's" if book.holder is None else holder.name if holder else "Java's"
@@ -321,8 +322,11 @@ class Oracle:
             self._fail("D", f"{host.name} gives {shard} back without a checkpoint at {settled % 1_000_000}")
         unsettled = [each for each in book.records[book.settled :] if each.sequence <= tenure.read_to and not each.done]
         hurried = self._now() - tenure.read_s < _DRAIN_S
+        # Who was stopped while it left has no time for that any more.
+        awake = not any(at_s > self._now() - _LEAVE_S for at_s in host.freezes)
         if (
             hurried
+            and awake
             and 0 < len(unsettled) < min(_BATCH, _QUICK_S / host.world.knobs.queue_s)
             and max(host.sqs.fault_s, host.world.queues_failed_s) < calm_s
         ):
@@ -332,7 +336,7 @@ class Oracle:
         if host is not None and before is not None and not before.finished:
             self._fail("L", f"{host.name} deletes the row of {book.shard_id[-8:]}, which is not finished")
         if host is None:
-            book.deleted_s = self._now()
+            book.deleted_s = self._hidden_s = self._now()
             book.losing = True
             book.lose(-1, book.trimmed_to)  # with the row went the place by which it could have been told
         self._end(book, "deleted")

@@ -6,16 +6,20 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from poller.demo import children, emulator, stage
-from poller.demo.children import Daemon, Emulator, started_emulator
+from poller.demo.children import Daemon, Emulator, Workers, started_emulator
 from poller.demo.failure import DemoFailed
 
 SLEEPER = "import time; time.sleep(600)"
@@ -90,6 +94,32 @@ def test_the_emulator_leaves_a_daemon_alone_that_was_taken_back(
 
     assert running.process.wait(60) == 0
     assert other.process.poll() is None
+
+
+def test_a_broken_queue_refuses_messages_until_it_is_mended(running: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in stage.environment({}, running.url).items():
+        monkeypatch.setenv(name, value)
+    sqs = boto3.client("sqs", config=Config(retries={"total_max_attempts": 1}))
+    queue = sqs.create_queue(QueueName="jobs")["QueueUrl"]
+
+    def codes() -> set[str]:
+        try:
+            sqs.send_message_batch(QueueUrl=queue, Entries=[{"Id": "0", "MessageBody": "job"}])
+        except ClientError as error:
+            return {error.response["Error"]["Code"]}
+        return set()
+
+    def until(wanted: set[str]) -> None:
+        deadline = time.monotonic() + 60
+        while codes() != wanted:
+            assert time.monotonic() < deadline
+
+    sqs.send_message(QueueUrl=queue, MessageBody="before")
+    running.take_messages(take=False)
+    until({"ServiceUnavailable"})
+    assert sqs.receive_message(QueueUrl=queue)["Messages"][0]["Body"] == "before"
+    running.take_messages(take=True)
+    until(set())
 
 
 def test_an_emulator_that_cannot_start_is_told_with_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,6 +238,29 @@ def test_a_daemon_that_never_says_where_it_listens_is_given_up(
 
     with pytest.raises(DemoFailed, match=r"the daemon did not say `http_listening` within 0\.01 s"):
         daemon(SLEEPER).address()
+
+
+def test_a_killed_worker_is_followed_by_another_at_the_same_address(
+    tmp_path: Path, running: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[str] = []
+
+    @contextmanager
+    def started(environ: Mapping[str, str], log: Path, _: Emulator) -> Iterator[Daemon]:
+        begun.append(f"{log.name} at {environ['POLLER_HTTP_PORT']}")
+        with subprocess.Popen([sys.executable, "-u", "-c", f"print({HTTP_LISTENING!r}); {SLEEPER}"]) as process:
+            log.write_text(HTTP_LISTENING + "\n", "utf-8")
+            yield Daemon("daemon", process, log)
+            process.kill()
+
+    monkeypatch.setattr(children, "started_daemon", started)
+    with Workers({"POLLER_HTTP_PORT": "0"}, tmp_path, running) as workers:
+        first = workers.current
+        workers.replace()
+        assert first.process.poll() == -signal.SIGKILL
+        assert workers.current.process.poll() is None
+    assert begun == ["daemon.log at 0", "daemon-2.log at 9464"]
+    assert (workers.killed, workers.current.process.poll()) == (1, -signal.SIGKILL)
 
 
 def test_stopping_the_daemon_tells_its_exit_code(daemon: Callable[[str], Daemon]) -> None:

@@ -13,6 +13,7 @@ from poller.demo.consumer import received
 from poller.demo.display import Display, Outcome, counters, excerpt, verdict
 from poller.demo.failure import DemoFailed
 from poller.demo.ledger import Counts
+from poller.demo.scenes import Say, Voice
 from poller.demo.stage import daemon_settings, environment
 
 URL = "http://127.0.0.1:1234"
@@ -145,6 +146,34 @@ def test_on_a_terminal_the_counters_live_on_one_line_that_is_gone_at_the_end() -
     assert "received 3" in out.getvalue()
     assert out.getvalue().count("\n") <= 1
     assert out.getvalue().endswith("\x1b[2K")
+
+
+def test_the_keys_have_a_line_of_their_own_below_the_counters() -> None:
+    display, out = shown(living=True)
+    with display.counting():
+        display.hint("q ends")
+        display.counts(counts(), now_s=0.0)
+
+    assert out.getvalue().index("received 3") < out.getvalue().index("q ends")
+
+
+def test_what_happens_is_told_with_who_says_so() -> None:
+    display, out = shown()
+    display.told(Say(Voice.PAGE, "Queue [jobs] has refused everything."))
+    display.told(Say(Voice.GOOD, "Recovered."))
+
+    assert out.getvalue() == "  page  Queue [jobs] has refused everything.\n  good  Recovered.\n"
+
+
+def test_a_good_end_leads_to_ones_own_table_and_a_bad_one_does_not() -> None:
+    display, out = shown()
+    display.summary(outcome(counts()))
+    for command in ("check", "init", "run"):
+        assert f"\n  poller {command} " in out.getvalue()
+
+    display, out = shown()
+    display.summary(outcome(counts(in_flight=1)))
+    assert "poller" not in out.getvalue()
 
 
 def test_the_summary_has_every_figure_and_the_verdict() -> None:
