@@ -15,7 +15,8 @@ RUN python3 -m venv /opt/build \
  && /opt/build/bin/pip install --require-hashes --only-binary :all: -r requirements/build.txt \
  && /opt/build/bin/pip --python /opt/poller/bin/python install --require-hashes --only-binary :all: -r requirements/run.txt
 COPY . .
-RUN /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels . \
+ARG REVISION=unknown
+RUN REVISION="${REVISION}" /opt/build/bin/pip wheel --no-index --no-deps --no-build-isolation --wheel-dir /wheels . \
  && /opt/build/bin/pip --python /opt/poller/bin/python install --no-index --no-deps /wheels/*.whl
 
 # What never changes comes first, so that a new revision is two new layers.

@@ -4,7 +4,7 @@
 PYTHON ?= python3
 .DEFAULT_GOAL := help
 
-.PHONY: help run test fuzz check lint types layers format lock clean
+.PHONY: help run setup test fuzz check lint types layers format lock clean
 
 help: ## This list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,8 @@ test: .venv/ready ## Everything CI checks: lint, types, layers, tests (with the 
 	@$(MAKE) --no-print-directory lint types layers
 	.venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(ARGS)
 
+setup: .venv/ready ## The environment for working on it, in .venv
+
 fuzz: .venv/ready ## The fuzzers for longer, with new examples each time (FUZZ=20, times the usual; ARGS="-k settings")
 	FUZZ=$(or $(FUZZ),20) .venv/bin/python -m pytest tests/fuzz $(ARGS)
 
@@ -57,6 +59,7 @@ lock: ## Renew requirements/*.txt from pyproject.toml (needs uv; no index addres
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --extra demo pyproject.toml -o requirements/demo.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --extra otel pyproject.toml -o requirements/otel.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --extra dev pyproject.toml -o requirements/dev.txt
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --group docs -o requirements/docs.txt
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --group tools -o requirements/tools.txt
 	echo hatchling | uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --upgrade --constraint requirements/dev.txt - -o requirements/build.txt
 
@@ -84,6 +87,23 @@ bench: .venv/ready ## Every workload and contestant, pinned to a core each; need
 bench-quick: .venv/ready ## A first look beside plain boto3, in less than two minutes
 	.venv/bin/python -m benchmarks --quick --dry $(ARGS)
 
+.PHONY: docs dist
+
+.venv-docs/ready: requirements/docs.txt
+	$(call venv,.venv-docs,requirements/docs.txt)
+	touch $@
+
+docs: .venv-docs/ready ## The documentation, into build/docs; warnings are errors
+	.venv-docs/bin/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
+
+.venv-build/ready: requirements/build.txt
+	$(call venv,.venv-build,requirements/build.txt)
+	touch $@
+
+dist: .venv-build/ready ## Wheel and sdist into dist/, and the demo by the wheel in an empty environment (PYTHONS="python3.11 python3.13")
+	tests/dist/run $(or $(PYTHONS),$(PYTHON))
+
 .PHONY: deploy-check audit sbom
 
 # Tools that look at the project from outside, in an environment that shares nothing with it.
@@ -103,11 +123,12 @@ sbom: .venv-tools/ready ## What is shipped, as CycloneDX, in dist/sbom.json
 	mkdir -p dist
 	.venv-tools/bin/cyclonedx-py requirements requirements/run.txt --pyproject pyproject.toml --mc-type application \
 	  --output-reproducible --of JSON -o dist/sbom.json
+
 screenshots: .venv/ready ## The README's pictures again, docs/img/ (needs Chromium)
 	.venv/bin/python docs/screenshots.py
 
 clean: ## Remove the environments and caches
-	rm -rf .venv .venv-run .venv-tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
+	rm -rf .venv .venv-run .venv-docs .venv-build .venv-tools .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build
 
 .PHONY: image image-test
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import click
 
-from poller import __version__
 from poller.errors import ConfigurationError, PollerError
 from poller.operate.names import printable
 
@@ -76,8 +75,16 @@ class Commands(click.Group):
         ctx.exit(exit_code or 0)
 
 
+def _show_version(context: click.Context, option: click.Parameter, asked: bool) -> None:
+    from poller.cli.version import show  # noqa: PLC0415 - subprocess, which no command needs for its help
+
+    show(context, option, asked)
+
+
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(__version__, message="poller %(version)s")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Version and commit."
+)
 def commands() -> None:
     """Reads a DynamoDB stream, filters it, and delivers what matches to SQS.
 

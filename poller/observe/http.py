@@ -201,7 +201,8 @@ def _plain(status: HTTPStatus, headers: Mapping[str, str] | None = None) -> web.
 
 def _refusal(host: str, port: int, error: OSError | UnicodeError) -> str:
     mend = "choose another one (POLLER_HTTP_PORT), or 0 for any that is free"
-    if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
+    # No errno: what asyncio says since Python 3.13 when none of the addresses is this machine's.
+    if isinstance(error, socket.gaierror | UnicodeError) or error.errno in (None, errno.EADDRNOTAVAIL):
         return f'http.host = "{host}": not an address of this machine; choose one that is, such as "127.0.0.1"'
     if error.errno == errno.EADDRINUSE:
         return f"http.port = {port}: another process listens there on {host}; {mend}"

@@ -27,6 +27,8 @@ def _matching(pattern: str, otherwise: str) -> AfterValidator:
             raise ValueError(otherwise)
         return text
 
+    # What it must be, for whoever lists the settings.
+    check.__doc__ = re.sub(r"^(must be|not|neither) ", "", otherwise).replace(" nor ", " or ")
     return AfterValidator(check)
 
 
