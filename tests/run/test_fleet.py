@@ -415,9 +415,8 @@ def test_beside_a_living_java_worker_every_lease_is_renewed_and_none_of_its_is_t
             before = {shard: rows[shard].counter for shard in fleet.open_shards()[4:]}
             await clock.sleep(4)
             assert all(rows[shard].counter > counter for shard, counter in before.items())
-            await clock.sleep(50)  # and now it does not any more
-            assert fleet.loads() == {"w1": 8}
-            assert len(fleet.said(ForeignOwnersGone)) == 1
+            await fleet.rig.until(lambda: fleet.loads() == {"w1": 8})  # and now it does not any more
+            await fleet.rig.until(lambda: len(fleet.said(ForeignOwnersGone)) == 1)
             since = clock.monotonic()
             await clock.sleep(60)
             assert fleet.operations(since)["renew"] <= 19

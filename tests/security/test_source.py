@@ -11,9 +11,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2] / "poller"
 SOURCES = sorted(ROOT.rglob("*.py"))
-# The demo starts the emulator, and `--processes` this very program: from fixed arguments, without
-# a shell.
+# The demo starts the emulator, `--processes` this very program, and `--version` asks git in a checkout: from fixed
+# arguments, without a shell.
 MAY_START_PROCESSES = {
+    "cli/version.py",
     "demo/children.py",
     "demo/command.py",
     "demo/emulator.py",
