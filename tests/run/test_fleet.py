@@ -417,6 +417,7 @@ def test_beside_a_living_java_worker_every_lease_is_renewed_and_none_of_its_is_t
             assert all(rows[shard].counter > counter for shard, counter in before.items())
             await fleet.rig.until(lambda: fleet.loads() == {"w1": 8})  # and now it does not any more
             await fleet.rig.until(lambda: len(fleet.said(ForeignOwnersGone)) == 1)
+            await clock.sleep(10)  # the last of the single renewals are through
             since = clock.monotonic()
             await clock.sleep(60)
             assert fleet.operations(since)["renew"] <= 19
