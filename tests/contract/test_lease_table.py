@@ -132,6 +132,17 @@ async def test_a_counter_never_falls_when_a_release_knows_an_old_one(table: Leas
     assert row.counter == 9
 
 
+async def test_a_release_that_comes_late_is_none_of_a_tenure_that_began_since(table: LeaseTable) -> None:
+    await table.create(HELD)
+    released = await table.release(HELD)
+    again = await table.take(released, "me")
+
+    with pytest.raises(LeaseConflict):
+        await table.release(replace(HELD, owner="me"))
+
+    assert await table.read("shardId-1") == again
+
+
 async def test_children_are_added_to_those_already_named_under_the_same_counter(table: LeaseTable) -> None:
     await table.create(HELD)
 

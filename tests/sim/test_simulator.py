@@ -32,6 +32,7 @@ FOUND = {
     45: "the same, when the stream had been replaced since",
     10285: "after a row was deleted and made anew its old owner renewed it, since the counters were the same",
     96: "a route stayed unready after the letter that could not be stored was another worker's",
+    23113: "a release that took effect late ended the tenure that the same worker had begun since",
     21466: "of a shard that had stopped after a loss, the rest was lost with its stream and nobody said so",
     10053: "at LATEST shards that had begun and ended before a late first listing were taken for old",
 }
