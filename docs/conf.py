@@ -12,8 +12,8 @@ HERE = Path(__file__).parent
 # What is not in any of these lists is a warning of Sphinx, and so an error of the build.
 NAVIGATION = {
     "Begin": ["quick-start", "how-it-works", "delivery", "from-lambda", "from-pipes", "from-kcl"],
-    "Run it": ["deploy", "iam", "security", "fleet", "cost", "performance", "kcl"],
-    "Look after it": ["status-page", "runbook", "leases", "dead-letters", "replay"],
+    "Run it": ["deploy", "iam", "security", "fleet", "cost", "performance", "compared", "kcl"],
+    "Look after it": ["status-page", "runbook", "leases", "dead-letters", "replay", "traces"],
     "Look it up": ["settings", "commands", "metrics", "events", "glossary"],
     "Trust it": ["reliability", "chaos", "fuzzing", "benchmarks"],
     "Change it": ["contributing", "architecture", "decisions/index"],
