@@ -58,7 +58,8 @@ class Holders:
             counter = (written.item or {}).get("leaseCounter", {}).get("N", "")
             if counter != counters.get(written.key):
                 counters[written.key] = counter
-                moved_at[written.access_key] = written.at_s
+                if key == written.access_key:  # a row that is given away is no sign of life any more
+                    moved_at[key] = written.at_s
             if keys and keys[-1] == key:
                 continue
             if keys and keys[-1] and written.access_key != keys[-1]:
