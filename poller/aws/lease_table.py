@@ -1,4 +1,4 @@
-"""The lease table in DynamoDB, under KCL's conditions, by boto3.
+"""The lease table in DynamoDB, under KCL's conditions: updates by the way of the hot calls, all else by boto3.
 
 Every update carries a condition that implies that the row exists: a row that is no lease would stop a Java fleet.
 """

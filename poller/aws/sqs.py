@@ -1,4 +1,4 @@
-"""One SQS queue by boto3: found by name or URL, and sent to in batches.
+"""One SQS queue: found by name or URL by boto3, and sent to in batches by the way of the hot calls.
 
 A batch's answer becomes one outcome an entry; nothing is rebuilt, nothing is tried again here.
 """

@@ -1,4 +1,6 @@
-"""One stream's shards and records, and the way from a table's name to its stream, by boto3.
+"""One stream's shards and records, and the way from a table's name to its stream.
+
+Iterators and pages come by the way of the hot calls (`Aws.hot_reads`), all else by boto3.
 
 A page of records stays bytes: botocore's parser would take 49 ms for a full one, `poller.aws.page` takes 0.3.
 """

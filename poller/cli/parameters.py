@@ -63,6 +63,17 @@ config_option = _config("--config", callback=_only_one, help=_HELP)
 configs_option = _config("--config", "configs", help=f"{_HELP} Once for each of several streams.")
 
 
+# Of every command that reads a stream beside the daemon.
+requests_per_second_option: Final = click.option(
+    "--requests-per-second",
+    type=click.FloatRange(0.1, 1000),
+    default=2.0,
+    show_default=True,
+    metavar="N",
+    help="At most N GetRecords a second and shard, since the daemon reads there too.",
+)
+
+
 def known_routes(settings: Settings, names: Iterable[str]) -> None:
     """Raises UsageError for a route that the settings do not have."""
     known = [route.name for route in settings.routes]

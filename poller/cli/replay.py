@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from poller.cli.parameters import Duration, config_option
+from poller.cli.parameters import Duration, config_option, requests_per_second_option
 
 if TYPE_CHECKING:
     import asyncio
@@ -120,14 +120,7 @@ class Key(click.ParamType[tuple[str, str]]):
 @click.option(
     "--rate", type=click.FloatRange(0.01, 100_000), metavar="N", help="At most N messages a second and route."
 )
-@click.option(
-    "--requests-per-second",
-    type=click.FloatRange(0.1, 1000),
-    default=2.0,
-    show_default=True,
-    metavar="N",
-    help="At most N GetRecords a second and shard, since the daemon reads there too.",
-)
+@requests_per_second_option
 @click.option(
     "--patience",
     "patience_s",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from poller.cli.parameters import Duration, config_option
+from poller.cli.parameters import Duration, config_option, requests_per_second_option
 from poller.cli.replay import Place, say_reader
 
 if TYPE_CHECKING:
@@ -37,14 +37,7 @@ if TYPE_CHECKING:
     metavar="PLACE",
     help="From LATEST, TRIM_HORIZON, a time, or the record with this sequence number.",
 )
-@click.option(
-    "--requests-per-second",
-    type=click.FloatRange(0.1, 1000),
-    default=2.0,
-    show_default=True,
-    metavar="N",
-    help="At most N GetRecords a second and shard, since the daemon reads there too.",
-)
+@requests_per_second_option
 @click.option(
     "--patience",
     "patience_s",

@@ -19,9 +19,9 @@ STRETCHED_MAX_S = 300.0
 
 @dataclass(frozen=True, slots=True)
 class PacingLimits:
-    """`idle_min_s`: the pause after a page with records; `idle_max_s`.
+    """`idle_min_s`: the pause after a page with records; `idle_max_s`: the longest between two polls of an idle shard.
 
-    The longest between two polls of an idle shard.
+    On average: whoever rests makes each a little longer or shorter (`poller.run.shard`).
     """
 
     idle_min_s: float
