@@ -96,8 +96,7 @@ def through_lanes(records: list[Record], messages: list[Message]) -> None:
     for record, message in zip(records, messages, strict=True):
         lanes.add(_Entry(record.group, message.size_bytes), 0.0)
     while batch := lanes.next_batch(0.0):
-        for entry in batch:
-            lanes.done(entry, 0.0)
+        lanes.done(batch, 0.0)
 
 
 def send_bodies(messages: list[Message]) -> None:

@@ -70,7 +70,7 @@ def _live(name: str, shards: int, rate: float, match_percent: float, poll_s: flo
 FULL: Final = (
     _backlog("W1", 4, 250_000, 1.0),
     _backlog("W2", 4, 50_000, 100.0),
-    _live("W3", 16, 20.0, 10.0, 0.125),
+    _live("W3", 16, 20.0, 10.0, 0.18),
     _live("W4", 64, 0.0, 0.0, 0.25),
     _live("W4-slow", 64, 0.0, 0.0, 1.0),
     _live("W5", 256, 5.0, 10.0, 0.2),

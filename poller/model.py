@@ -6,22 +6,24 @@ Plain frozen data, no behaviour that needs a clock, a socket or a random number;
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final, NamedTuple, TypeVar, dataclass_transform
+from typing import Final, NamedTuple
 
+import msgspec
 from typing_extensions import Buffer
 
-_T = TypeVar("_T")
 
+class Value(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """A value that is made for every record: in half the time of a dataclass, and unknown to the garbage collector.
 
-@dataclass_transform(eq_default=False, frozen_default=True, field_specifiers=(field,))
-def value(kind: type[_T]) -> type[_T]:
-    """A frozen dataclass to whoever checks types, a plain one while it runs, equal to nothing but itself.
-
-    For what is made for every record: checking each assignment would cost as much as reading the record.
+    So it must never be part of a cycle of references. Equal to nothing but itself; `msgspec.structs.replace` makes
+    another of it.
     """
-    return dataclass(slots=True, eq=False)(kind)
+
+
+class Mutable(msgspec.Struct, eq=False, gc=False):
+    """The same for what changes on its way."""
 
 
 # Sentinel checkpoints as KCL writes them (ExtendedSequenceNumber / SentinelCheckpoint); any other value is a sequence
@@ -237,8 +239,7 @@ class Text(NamedTuple):
     end: int
 
 
-@value
-class Page:
+class Page(Value, frozen=True):
     """One answer of `GetRecords`: each record's JSON text exactly as it came, undecoded.
 
     `records` are views into the answer's body: copy with `bytes(...)` what must outlive the page. They may be cut apart
@@ -255,8 +256,7 @@ class Page:
     asked_s: float | None = None
 
 
-@value
-class Record:
+class Record(Value, frozen=True):
     """A record that at least one route wants.
 
     `body` is the record's JSON as the service sent it; `group` a hash of the item's key (32 hex digits), the same for
@@ -281,8 +281,7 @@ class Record:
         return max(0.0, wall_s - self.created_s) if self.created_s else 0.0
 
 
-@value
-class Match:
+class Match(Value, frozen=True):
     """A record on its way to `routes` (indices into the daemon's routes, in their order).
 
     `before` is the sequence number of the record just before it in its page, None for the first of a page: the place up
@@ -323,8 +322,7 @@ class Content(StrEnum):
     POSITION = "position"  # its position only: the keys did not fit either
 
 
-@value
-class Message:
+class Message(Value, frozen=True):
     """One entry of a `SendMessageBatch`; built once, and sent again exactly as it was.
 
     `size_bytes` counts as SQS does: the body's UTF-8 bytes, and name, type and value of every attribute. `trace` goes
@@ -335,7 +333,7 @@ class Message:
     size_bytes: int
     group_id: str | None = None
     deduplication_id: str | None = None
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    attributes: Mapping[str, str] = msgspec.field(default_factory=dict)
     trace: Trace | None = None
 
 

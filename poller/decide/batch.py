@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -99,15 +99,16 @@ class Lanes(Generic[E]):
             moments.append(self._resting[0][0])
         return max(0.0, min(moments) - now) if moments else None
 
-    def done(self, entry: E, now: float) -> None:
-        """The entry is settled: the next of its lane may go."""
-        self._count -= 1
-        lane = entry.lane
-        behind = self._behind[lane]
-        if behind:
-            self._ready.append((behind.popleft(), now))
-        else:
-            del self._behind[lane]
+    def done(self, entries: Sequence[E], now: float) -> None:
+        """The entries are settled: the next of each one's lane may go."""
+        self._count -= len(entries)
+        lanes = self._behind
+        for entry in entries:
+            behind = lanes[entry.lane]
+            if behind:
+                self._ready.append((behind.popleft(), now))
+            else:
+                del lanes[entry.lane]
 
     def again(self, entry: E, at: float) -> None:
         """The entry stays at the head of its lane and is ready again at `at`."""
@@ -131,8 +132,7 @@ class Lanes(Generic[E]):
             kept = deque(entry for entry in behind if not unwanted(entry))
             self._count -= len(behind) - len(kept)
             self._behind[lane] = kept
-        for entry in lost_heads:
-            self.done(entry, 0.0)
+        self.done(lost_heads, 0.0)
         return before - self._count
 
     def entries(self) -> Iterator[E]:

@@ -67,9 +67,10 @@ class Finding:
 class Filter:
     """A compiled filter; made by `compile_filter`.
 
-    `paths` are the ends of all that it reads of a record, `changed` the attributes of which one must differ, `text` the
-    filter for people. `wants_all`: no record can be other than wanted. `needles`: the JSON of every record that it
-    wants holds one of these as it stands, unless it holds a `\\u00`; None: that cannot be said.
+    `matches(record)`: whether the route wants this record, a decoded JSON object or what of it is on `paths`; it never
+    raises. `paths` are the ends of all that it reads of a record, `changed` the attributes of which one must differ,
+    `text` the filter for people. `wants_all`: no record can be other than wanted. `needles`: the JSON of every record
+    that it wants holds one of these as it stands, unless it holds a `\\u00`; None: that cannot be said.
     """
 
     def __init__(self, patterns: Sequence[Sequence[Tree]], texts: Sequence[str], changed: tuple[str, ...]) -> None:
@@ -78,6 +79,8 @@ class Filter:
         # An empty pattern wants everything, whatever stands beside it.
         self._wants_all = not patterns or any(not tree for trees in patterns for tree in trees)
         self.changed = changed
+        alone = self._predicates[0] if len(self._predicates) == 1 and not (self._wants_all or changed) else None
+        self.matches: Callable[[Mapping[str, Any]], bool] = alone or self._matches
         self.paths = self._paths()
         self.wants_all = self._wants_all and not changed
         self.needles = self._needles()
@@ -90,8 +93,7 @@ class Filter:
     def __repr__(self) -> str:
         return f"<Filter {self.text}>"
 
-    def matches(self, record: Mapping[str, Any]) -> bool:
-        """Whether the route wants this record: a decoded JSON object, or what of it lies on `paths`. Never raises."""
+    def _matches(self, record: Mapping[str, Any]) -> bool:
         if not self._wants_all:
             for predicate in self._predicates:
                 if predicate(record):

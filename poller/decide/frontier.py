@@ -6,11 +6,11 @@ A checkpoint never passes a record that is not settled, whatever the order in wh
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+
+from poller.model import Mutable
 
 
-@dataclass(slots=True, eq=False)
-class Ticket:
+class Ticket(Mutable):
     """One record with work to do. `open_parts`: how many routes have not settled it yet."""
 
     before: str

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
+
+import msgspec
 
 from poller.decide.span import Span
 from poller.model import Accepted, EntryOutcome, Message, Page, QueueInfo, Record, Sifted
@@ -100,7 +102,7 @@ class Remainder:
                     index for index in match.routes if number in left.unsent.get(self._routes[index], frozenset())
                 )
                 if routes:
-                    matches.append(replace(match, routes=routes))
+                    matches.append(msgspec.structs.replace(match, routes=routes))
             else:
                 matches.append(match)
         return only(sifted, matches)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final, Literal
+
+import msgspec
 
 from poller.decide.batch import BatchLimits
 from poller.decide.pacing import PacingLimits
@@ -118,7 +120,8 @@ class FreshIds:
         if message.deduplication_id is None:
             return message
         text = f"{self._fresh}\0{message.deduplication_id}"
-        return replace(message, deduplication_id=hashlib.blake2b(text.encode(), digest_size=16).hexdigest())
+        fresh = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        return msgspec.structs.replace(message, deduplication_id=fresh)
 
 
 class Unsent:

@@ -6,8 +6,10 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from poller.decide.retry import Backoff
 from poller.decide.trouble import Trouble
@@ -144,7 +146,7 @@ class DeadLetters:
             url = await self._store.put(store_key(record, why), record.body)
             one.message, one.content = letter(record, why, limit_bytes=one.limit_bytes, fifo=fifo, stored_at=url)
         if one.entry.message.trace is not None:
-            one.message = replace(one.message, trace=one.entry.message.trace)
+            one.message = msgspec.structs.replace(one.message, trace=one.entry.message.trace)
 
     def _why(self, one: _Letter) -> Why:
         now_s = self._clock.wall()

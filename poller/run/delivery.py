@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, assert_never
+
+import msgspec
 
 from poller.decide.batch import BatchLimits, Lanes
 from poller.decide.frontier import Ticket
@@ -124,7 +126,7 @@ class Delivery:
         add, now = self._lanes.add, self._clock.monotonic()
         limit_bytes, nothing = self._limits.batch.bytes_max, _NOTHING
         if trace is not None:
-            build, nothing = _traced(build, trace), replace(_NOTHING, trace=trace)
+            build, nothing = _traced(build, trace), msgspec.structs.replace(_NOTHING, trace=trace)
         for record, ticket in records:
             doomed: Grave | None = None
             try:
@@ -276,25 +278,26 @@ class Delivery:
 
     def _answered(self, batch: Sequence[Entry], outcomes: Sequence[EntryOutcome]) -> None:
         """The queue has answered; each entry for itself."""
-        now, wall = self._clock.monotonic(), self._clock.wall()
-        accepted: list[Entry] = []
-        refused: list[tuple[Entry, Refused]] = []
-        for entry, outcome in zip(batch, outcomes, strict=True):
-            if isinstance(outcome, Accepted):
-                accepted.append(entry)
-            else:
-                refused.append((entry, outcome))
+        refused = [
+            (entry, outcome)
+            for entry, outcome in zip(batch, outcomes, strict=True)
+            if not isinstance(outcome, Accepted)
+        ]
+        accepted = batch
+        if refused:
+            left = {entry for entry, _ in refused}
+            accepted = [entry for entry in batch if entry not in left]
         if accepted:
             self._accepted += len(accepted)
             self.settle(*accepted)
-            self._queue_works(now)
-            latencies_s = tuple([entry.record.age_s(wall) for entry in accepted])
+            self._queue_works()
+            age_s, wall = Record.age_s, self._clock.wall()
             self._emit(
                 Delivered(
                     stream=self._stream,
                     route=self.name,
                     count=len(accepted),
-                    latencies_s=latencies_s,
+                    latencies_s=tuple([age_s(entry.record, wall) for entry in accepted]),
                     size_bytes=sum([entry.size_bytes for entry in batch]),
                 )
             )
@@ -346,10 +349,9 @@ class Delivery:
 
     def settle(self, *entries: Entry) -> None:
         """The entries are sent or safely dead-lettered."""
-        done, now = self._lanes.done, self._clock.monotonic()
+        self._lanes.done(entries, self._clock.monotonic())
         tickets: dict[Tenure, list[Ticket]] = {}
         for entry in entries:
-            done(entry, now)
             tickets.setdefault(entry.tenure, []).append(entry.ticket)
             if entry.first_failed_s is not None:
                 self._unmark_retrying(entry)
@@ -359,7 +361,7 @@ class Delivery:
 
     def give_up(self, entry: Entry) -> None:
         """The entry's lease is over: it is the next owner's."""
-        self._lanes.done(entry, self._clock.monotonic())
+        self._lanes.done((entry,), self._clock.monotonic())
 
     def take_back(self, entry: Entry, wait_s: float) -> None:
         """The entry cannot be dead-lettered and is tried again."""
@@ -391,8 +393,8 @@ class Delivery:
             )
         self._probe_at = now + _PROBE.wait_s(self._trouble.failures, self._rng.random())
 
-    def _queue_works(self, now: float) -> None:
-        over = self._trouble.worked(now)
+    def _queue_works(self) -> None:
+        over = self._trouble.worked(self._clock.monotonic())
         self._probe_at = 0.0
         if over is not None:
             self._emit(
@@ -441,4 +443,4 @@ class Delivery:
 
 def _traced(build: Callable[[Record], Message], trace: Trace) -> Callable[[Record], Message]:
     """The same messages, which say what page they are from."""
-    return lambda record: replace(build(record), trace=trace)
+    return lambda record: msgspec.structs.replace(build(record), trace=trace)

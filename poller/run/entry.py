@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from poller.decide.frontier import Ticket
-from poller.model import Message, Record
+from poller.model import Message, Mutable, Record
 from poller.run.tenure import Tenure
 
 
@@ -18,8 +18,7 @@ class Grave:
     text: str
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(Mutable):
     """One record on its way on one route.
 
     `attempts` are refusals that count against it, `tries` all failures in a row; `accepted_mark` is the queue's count

@@ -53,8 +53,9 @@ _WINDOW_MAX = 100_000
 _AT_TIMESTAMP_TRIES = 3
 # By how much of itself a pause is longer or shorter at most; on average it is what the pacing says.
 _SPREAD = 0.1
-_TICK_S = 0.02
-_TICKS_MIN = 4
+# In so many moments of a pause the polls of all shards begin, a few milliseconds apart at least.
+_TICKS = 5
+_TICK_MIN_S = 0.02
 # How often, and for how long, a shard must not be found before it is gone.
 _GONE_AFTER = 3
 _GONE_S = 5.0
@@ -147,13 +148,14 @@ class ShardReader:
 
     def _rest_s(self, pause_s: float) -> float:
         """How long to rest instead of just so long."""
-        if pause_s < _TICKS_MIN * _TICK_S:
+        tick_s = pause_s / _TICKS
+        if tick_s < _TICK_MIN_S:
             return pause_s
         # A little longer or shorter: the polls of shards that were in step once spread evenly.
         spread_s = pause_s * (1 - _SPREAD + 2 * _SPREAD * self._reading.rng.random())
         # And to a tick: the polls of many shards share a waking of the process, which costs more than a poll.
         now = self._reading.clock.monotonic()
-        return math.ceil((now + spread_s) / _TICK_S - 0.5) * _TICK_S - now
+        return math.ceil((now + spread_s) / tick_s - 0.5) * tick_s - now
 
     async def step(self) -> float:
         """One page, or one failure; how long to wait before the next."""

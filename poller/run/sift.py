@@ -22,6 +22,9 @@ UNKNOWN: Final = "UNKNOWN"
 # A metric's labels must be bounded: every other name of an event counts as UNKNOWN.
 EVENT_NAMES: Final = ("INSERT", "MODIFY", "REMOVE", UNKNOWN)
 
+# From this part of wanted records in a page on, the next one is cut up whole (decision 13).
+_DENSE: Final = 0.5
+
 _PLACELESS: Final = "it has no sequence number"
 # What reading a record raises when it is not one, or is nested too deep to be one; anything else is a defect of ours.
 _UNREADABLE: Final = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
@@ -68,9 +71,12 @@ class Sifter:
                 for passed, likely in self._skimmer.parts(page):
                     sieve.pass_over(passed)
                     sieve.sift_likely(likely, self._decode_likely)
-                return sieve.sifted()
+                sifted = sieve.sifted()
             except Doubtful:
                 pass  # whatever it is, it is found record by record
+            else:
+                self._skimmer.dense = len(sifted.matches) > _DENSE * sum(sifted.events.values())
+                return sifted
         sieve = _Sieve(self._wants, shard_id, not_before_s)
         sieve.sift(page.records, self._decode)
         return sieve.sifted()

@@ -54,7 +54,10 @@ class Part(NamedTuple):
 
 
 class Skimmer:
-    """For the filters of all routes. `serves`: whether it is of use for them."""
+    """For the filters of all routes. `serves`: whether it is of use for them.
+
+    `dense`: most records of a page are wanted, it seems; then each is cut out, and none is searched.
+    """
 
     def __init__(self, filters: Sequence[Wants], places: Callable[[Buffer], Sequence[Place]] | None) -> None:
         """`places` reads a list of records."""
@@ -64,6 +67,7 @@ class Skimmer:
         known = all(each.needles is not None for each in filters)
         searchable = len(self._needles) <= _NEEDLES_MAX and all(map(_is_long, self._needles))
         self.serves = self._wants_all or (known and searchable and places is not None)
+        self.dense = False
 
     def parts(self, page: Page) -> Iterator[Part]:
         """All records of the page, part by part. Doubtful: not this page.
@@ -73,6 +77,9 @@ class Skimmer:
         in between, then there is no other way to read the whole. So whoever takes the parts must read every piece
         before he believes any.
         """
+        if page.text is not None and (self._wants_all or self.dense):
+            yield Part((), _cut(page.text))
+            return
         if self._wants_all:
             yield Part((), list(map(bytes, page.records)))
             return
@@ -114,6 +121,19 @@ def _opening(text: Text) -> bytes:
     if not opening.startswith(b',{"'):
         raise Doubtful
     return opening
+
+
+def _cut(text: Text) -> list[bytes]:
+    """All records, as they seem to begin and end."""
+    body, begin, end = text
+    opening = _opening(text)[1:]
+    between = b"}," + opening
+    first, *others = bytes(memoryview(body)[begin:end]).split(between)
+    if not others:
+        return [first]
+    *others, last = others
+    join = b"".join
+    return [first + b"}", *[join((opening, rest, b"}")) for rest in others], opening + last]
 
 
 def _spans(text: Text, hits: Iterable[int]) -> Iterator[tuple[int, int]]:

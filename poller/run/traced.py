@@ -86,7 +86,7 @@ class TracedSource:
 
     async def records(self, iterator: str, limit: int) -> Page:
         asked_s = self._wall()
-        return replace(await self._source.records(iterator, limit), asked_s=asked_s)
+        return msgspec.structs.replace(await self._source.records(iterator, limit), asked_s=asked_s)
 
 
 class TracedSifter:

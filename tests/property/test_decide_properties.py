@@ -83,7 +83,7 @@ def test_every_entry_leaves_once_in_the_order_of_its_lane_and_never_two_of_a_lan
         for entry in list(out):
             fate = rng.choice(["done", "again", "later"])
             if fate == "done":
-                lanes.done(entry, now)
+                lanes.done([entry], now)
                 settled[entry.lane].append(entry.number)
             elif fate == "again":
                 lanes.again(entry, now + rng.choice([0.0, 0.3]))

@@ -37,7 +37,7 @@ def test_an_item_has_one_entry_under_way_and_the_next_only_after_it() -> None:
     some.add(second, 0.0)
     assert some.next_batch(0.0) == [first]
     assert some.next_batch(0.0) == []
-    some.done(first, 0.0)
+    some.done([first], 0.0)
     assert some.next_batch(0.0) == [second]
 
 
@@ -109,7 +109,7 @@ def test_an_entry_under_way_is_not_dropped_and_still_keeps_its_item_back() -> No
     some.add(Entry("item", 2), 0.0)
     assert some.drop(lambda entry: entry.number == 1) == 0
     assert some.next_batch(0.0) == []
-    some.done(out, 0.0)
+    some.done([out], 0.0)
     assert [entry.number for entry in some.next_batch(0.0)] == [2]
 
 

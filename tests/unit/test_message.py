@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
-from dataclasses import replace
 from typing import Any, Literal
 
 import pytest
+from msgspec.structs import replace
 
 from poller.model import Content, Message, Record
 from poller.run.message import ATTRIBUTES, MessageBuilder, Unsendable, Why, letter, store_key
@@ -327,7 +328,7 @@ def test_the_whole_record_is_worth_more_than_the_errors_text() -> None:
     assert "errorText" not in none.attributes
 
 
-WORST = replace(
+WORST = dataclasses.replace(
     WHY,
     route="r" * 64,
     code="C" * 300,
@@ -359,10 +360,10 @@ def test_the_errors_text_is_cut_and_clean() -> None:
 
 
 def test_the_errors_text_is_never_cut_within_a_character() -> None:
-    full, _ = letter(RECORD, replace(WHY, text="😀😀"), limit_bytes=10_000, fifo=False)
+    full, _ = letter(RECORD, dataclasses.replace(WHY, text="😀😀"), limit_bytes=10_000, fifo=False)
 
-    cut, _ = letter(RECORD, replace(WHY, text="😀😀"), limit_bytes=full.size_bytes - 1, fifo=False)
-    gone, _ = letter(RECORD, replace(WHY, text="😀😀"), limit_bytes=full.size_bytes - 5, fifo=False)
+    cut, _ = letter(RECORD, dataclasses.replace(WHY, text="😀😀"), limit_bytes=full.size_bytes - 1, fifo=False)
+    gone, _ = letter(RECORD, dataclasses.replace(WHY, text="😀😀"), limit_bytes=full.size_bytes - 5, fifo=False)
 
     assert cut.attributes["errorText"] == "😀"
     assert "errorText" not in gone.attributes
@@ -417,8 +418,8 @@ def test_ids_of_any_length_do_not_burst_the_position() -> None:
 
 def test_in_a_fifo_dead_letter_queue_the_item_is_the_group_and_record_and_route_the_deduplication() -> None:
     one, _ = letter(RECORD, WHY, limit_bytes=2_048, fifo=True)
-    again, _ = letter(RECORD, replace(WHY, attempts=9, now_s=1_800_000_000.0), limit_bytes=2_048, fifo=True)
-    elsewhere, _ = letter(RECORD, replace(WHY, route="audit"), limit_bytes=2_048, fifo=True)
+    again, _ = letter(RECORD, dataclasses.replace(WHY, attempts=9, now_s=1_800_000_000.0), limit_bytes=2_048, fifo=True)
+    elsewhere, _ = letter(RECORD, dataclasses.replace(WHY, route="audit"), limit_bytes=2_048, fifo=True)
     standard, _ = letter(RECORD, WHY, limit_bytes=2_048, fifo=False)
 
     assert one.group_id == RECORD.group
@@ -447,7 +448,7 @@ def test_a_stored_record_is_named_by_table_route_day_and_event() -> None:
 @pytest.mark.parametrize("event_id", ["", "..", "../../x", "a/b", "é", "x" * 129, "a b"])
 @pytest.mark.parametrize(("table", "route"), [("my.table", "../up"), ("..", "a/b c"), ("", "é")])
 def test_a_stored_records_name_is_safe_whatever_it_is_made_of(event_id: str, table: str, route: str) -> None:
-    key = store_key(replace(RECORD, event_id=event_id), replace(WHY, table=table, route=route))
+    key = store_key(replace(RECORD, event_id=event_id), dataclasses.replace(WHY, table=table, route=route))
 
     assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*/[A-Za-z0-9_][A-Za-z0-9._-]*/2023/11/14/[0-9a-f]{32}\.json", key)
 

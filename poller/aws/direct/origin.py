@@ -44,15 +44,12 @@ class Connections:
             return await connection.ask(request(), silence_max_s, whole_max_s)
         finally:
             if connection.usable:
-                self._idle.append((connection, self._time()))
+                self._idle.append((connection, asyncio.get_running_loop().time()))
 
     def close(self) -> None:
         for connection, _ in self._idle:
             connection.close()
         self._idle.clear()
-
-    def _time(self) -> float:
-        return asyncio.get_running_loop().time()
 
     def _take(self) -> Connection | None:
         """The one that was used last, so that the others may go."""
