@@ -142,7 +142,8 @@ class Delivery:
 
     def forget(self, tenure: Tenure) -> None:
         """The tenure is over: nothing of it is sent any more."""
-        self._lanes.drop(lambda entry: entry.tenure is tenure)
+        if self._lanes.drop(lambda entry: entry.tenure is tenure):
+            self._wake.set()
         if self._retrying.pop(tenure.shard_id, None):
             self._tell_since(tenure.shard_id, None)
         if not self._retrying:
@@ -362,10 +363,12 @@ class Delivery:
     def give_up(self, entry: Entry) -> None:
         """The entry's lease is over: it is the next owner's."""
         self._lanes.done((entry,), self._clock.monotonic())
+        self._wake.set()  # the same item's next change may be of this worker's again, and wait behind it
 
     def take_back(self, entry: Entry, wait_s: float) -> None:
         """The entry cannot be dead-lettered and is tried again."""
         self._lanes.again(entry, self._clock.monotonic() + wait_s)
+        self._wake.set()
 
     # --- what is said of it -------------------------------------------------------------------------------------------
 

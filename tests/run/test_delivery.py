@@ -11,6 +11,7 @@ from poller.errors import AccessDenied, InvalidRequest, NotFound, Throttled, Una
 from poller.events import (
     DeadLettered,
     DeadLetterFailing,
+    LeaseLost,
     QueueFailing,
     QueueRecovered,
     ReadingPaused,
@@ -18,6 +19,7 @@ from poller.events import (
     RecordRetrying,
     Resent,
     ShardRetrying,
+    ShardStarted,
 )
 from poller.model import Message, Refused
 from tests.memory.gates import failing, fault, no_answer, open_gate
@@ -317,6 +319,35 @@ def test_while_the_dead_letter_queue_fails_too_the_record_stays_unsettled_and_it
             assert len(rig.said(DeadLetterFailing)) >= 2
             rig.dead_letter_queue.before = open_gate
             await rig.until(lambda: len(dead(rig)) == 1)
+
+    run(story)
+
+
+def test_a_change_that_waits_behind_a_lost_leases_letter_goes_once_that_is_given_up() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        assert rig.dead_letter_queue is not None
+        answered = asyncio.Event()
+
+        async def held(operation: str, name: str) -> None:
+            await answered.wait()
+            raise fault(Unavailable, operation, name, "ServiceUnavailable")
+
+        rig.queue.refuse = refusing("bad", sender_fault=True)
+        rig.dead_letter_queue.before = held
+        rig.upload("bad")
+        async with rig.running():
+            await clock.sleep(5)
+            rig.leases.before = failing(lambda op, name: fault(Unavailable, op, name, "ServiceUnavailable"))
+            await rig.until(lambda: bool(rig.said(LeaseLost)))
+            rig.leases.before = open_gate
+            await rig.until(lambda: len(rig.said(ShardStarted)) == 2)
+            await clock.sleep(5)  # the record is read again, and its place is still taken by the one of before
+            rig.queue.refuse = lambda _: None
+            rig.dead_letter_queue.before = open_gate
+            answered.set()
+            await rig.until(lambda: rig.received() == ["bad/1"])
+        assert rig.said(DeadLettered) == []
 
     run(story)
 
