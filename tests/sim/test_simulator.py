@@ -35,7 +35,7 @@ FOUND = {
     23113: "a release that took effect late ended the tenure that the same worker had begun since",
     21466: "of a shard that had stopped after a loss, the rest was lost with its stream and nobody said so",
     10053: "at LATEST shards that had begun and ended before a late first listing were taken for old",
-    30196: "a change waited behind the letter of a lease that was lost, and nobody woke its route when that was given up",
+    30196: "a change waited behind the letter of a lease that was lost, and its route slept on once that was given up",
 }
 
 
