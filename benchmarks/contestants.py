@@ -24,7 +24,8 @@ class Contestant:
     """`command` is made of the stand-in's address, the stream's ARN and the workload; `settings` are its variables.
 
     `missing()` says why it cannot take part, "" if it can. `leases_elsewhere`: it asks more of its lease table than the
-    stand-in knows, which passes those calls on to DynamoDB Local. `slow`: one round must do.
+    stand-in knows, which passes those calls on to DynamoDB Local. With more than one of `processes` it is not kept to
+    one core, and begins when they have shared the shards. `slow`: one round must do.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Contestant:
     missing: Callable[[], str] = lambda: ""
     start_timeout_s: float = 60.0
     leases_elsewhere: bool = False
+    processes: int = 1
     slow: bool = False
 
     def environment(self, url: str, workload: Workload) -> dict[str, str]:
@@ -50,7 +52,7 @@ class Contestant:
         return replace(self, command=command)
 
 
-def _poller(*, calls: str | None) -> Contestant:
+def _poller(*, calls: str | None = None, processes: int = 1) -> Contestant:
     own = {} if calls is None else {"POLLER_AWS__CALLS": calls}
 
     def settings(workload: Workload) -> Mapping[str, str]:
@@ -76,9 +78,11 @@ def _poller(*, calls: str | None) -> Contestant:
         return "" if shown.returncode == 0 else f"the daemon refuses it: {shown.stderr.strip()}"
 
     name = "poller" if calls is None else f"poller-{calls}"
-    return Contestant(
-        name, lambda *_: [sys.executable, "-m", "poller", "run"], settings, missing if own else lambda: ""
-    )
+    command = [sys.executable, "-m", "poller", "run"]
+    if processes > 1:
+        name += f"-{processes}"
+        command += ["--processes", str(processes)]
+    return Contestant(name, lambda *_: command, settings, missing if own else lambda: "", processes=processes)
 
 
 def _boto3_loop() -> Contestant:
@@ -103,5 +107,5 @@ def _kcl() -> Contestant:
 
 
 CONTESTANTS: Final = {
-    one.name: one for one in (_poller(calls=None), _poller(calls="boto3"), _boto3_loop(), _kcl(), _limit())
+    one.name: one for one in (_poller(), _poller(processes=2), _poller(calls="boto3"), _boto3_loop(), _kcl(), _limit())
 }

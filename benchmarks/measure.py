@@ -27,6 +27,8 @@ _GIVE_UP_S: Final = 600.0
 _LOOK_EVERY_S: Final = 0.05
 # What a start leaves behind (leases taken, connections made) is over by then.
 _SETTLE_S: Final = 4.0
+# What several processes need until they have shared the shards: the others find the first one's leases at a look.
+_SHARE_S: Final = 20.0
 # How long the last messages of a live workload may take to arrive.
 _LAST_MESSAGES_S: Final = 20.0
 _STOP_S: Final = 15.0
@@ -36,8 +38,10 @@ LEASE_WRITES: Final = ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", 
 
 
 def measure(contestant: Contestant, workload: Workload) -> Figures:
-    """Contestant and stand-in have a core each, where there are two."""
+    """Contestant and stand-in have a core each, where there are two; several processes have all there are."""
     own, other = cores()
+    if contestant.processes > 1:
+        own = None
     with ExitStack() as around:
         around.enter_context(pinned(other))
         arguments = [*workload.arguments(), "-queues", QUEUE]
@@ -124,7 +128,7 @@ class Run:
     def settle(self) -> None:
         """Until every shard is read."""
         self.until(lambda stats: stats["unpolled"] == 0, self.contestant.start_timeout_s)
-        time.sleep(_SETTLE_S)
+        time.sleep(_SETTLE_S if self.contestant.processes == 1 else _SHARE_S)
 
 
 # --- the kinds of workloads -------------------------------------------------------------------------------------------
@@ -132,7 +136,13 @@ class Run:
 
 def _backlog(run: Run) -> Figures:
     """From the first GetRecords until all shards are read to their ends and all matches have arrived."""
+    shared = run.contestant.processes > 1
+    if shared:
+        run.standin.do("hold")
     with run.process() as pid:
+        if shared:
+            run.settle()
+            run.standin.do("give")
         stats = run.until(lambda stats: stats["done_s"] is not None)
         memory = memory_bytes(pid)
     cpu = stats["done_cpu_s"] - stats["first_read_cpu_s"]
@@ -150,7 +160,8 @@ def _backlog(run: Run) -> Figures:
         "repeated": stats["repeated"],
     }
     if messages:
-        figures["first_delivery_s"] = stats["first_s"] - run.began_s
+        if not shared:
+            figures["first_delivery_s"] = stats["first_s"] - run.began_s
         figures["cpu_s_per_million_messages"] = cpu / messages * 1e6
     return figures | _calls(stats)
 

@@ -67,6 +67,6 @@ class StandIn:
         return stats
 
     def do(self, command: str, **arguments: Any) -> None:
-        """`begin`, `end`, `reset`, `watch`, `stop-sink`, `start-sink`."""
+        """`begin`, `end`, `reset`, `watch`, `stop-sink`, `start-sink`, `hold`, `give`."""
         asked = urllib.request.Request(f"{self.url}/control/{command}", data=json.dumps(arguments).encode())
         urllib.request.urlopen(asked, timeout=_ANSWER_TIMEOUT_S).close()

@@ -26,6 +26,11 @@ func (w *world) control(asked *request, answered *answer) {
 		w.locked(func() { w.begun, w.ended = time.Now(), time.Time{} })
 	case "end": // no more live records
 		w.locked(func() { w.ended = time.Now() })
+	case "hold": // the backlog's records are kept back
+		w.locked(func() { w.held = true })
+	case "give": // they are there, and counts begin anew
+		w.locked(func() { w.held = false })
+		w.reset()
 	case "stop-sink":
 		w.locked(func() { w.sinkStopped = true })
 	case "start-sink":

@@ -13,10 +13,11 @@ import (
 
 const clockTicks = 100 // a second, of /proc/PID/stat on Linux
 
-// counts are guarded by the world's mutex. All but `pid` and `sinkStopped` begin anew with `reset`.
+// counts are guarded by the world's mutex. All but the first three begin anew with `reset`.
 type counts struct {
 	pid         int // of the contestant; 0: not known
 	sinkStopped bool
+	held        bool // the records are kept back: every shard seems to be empty
 
 	since     time.Time
 	ownCPU    float64
@@ -47,7 +48,7 @@ func (w *world) reset() {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	w.counts = counts{
-		pid: w.pid, sinkStopped: w.sinkStopped, since: time.Now(), ownCPU: ownCPU(), calls: map[string]int64{},
+		pid: w.pid, sinkStopped: w.sinkStopped, held: w.held, since: time.Now(), ownCPU: ownCPU(), calls: map[string]int64{},
 		polled: make([]bool, w.load.shards), atEnd: make([]bool, w.load.shards), pending: w.load.shards,
 		unpolled: w.load.shards,
 	}

@@ -222,8 +222,11 @@ func (w *world) appendPage(out []byte, shard int, first, last int64) ([]byte, in
 // fixed, one at a random moment in each of the even slots of its shard, and whoever reads finds those that have come.
 func (w *world) end(shard int, now time.Time) int64 {
 	w.mutex.Lock()
-	begun, ended := w.begun, w.ended
+	begun, ended, held := w.begun, w.ended, w.held
 	w.mutex.Unlock()
+	if held {
+		return 0
+	}
 	if begun.IsZero() || w.load.rate == 0 {
 		return w.load.records
 	}
