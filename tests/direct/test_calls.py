@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from poller.aws.components import BODY
+from poller.aws.direct import calls as direct_calls
 from poller.aws.direct.blueprint import NotDirect, draw
 from poller.aws.direct.credentials import Credentials
 from poller.aws.direct.signer import Keys
@@ -125,6 +126,24 @@ async def test_a_signature_that_would_differ_is_never_sent(open_aws: OpenAws) ->
     blueprint, sample = draw(aws.reads.client, "GetRecords", READ)
     with pytest.raises(NotDirect, match="signed in another way"):
         blueprint.check(sample, Keys("AKTEST", "another", None))
+
+
+async def test_credentials_that_are_renewed_at_the_first_request_do_not_lead_to_boto3(
+    open_aws: OpenAws, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draw_and_renew(client: Any, operation: str, request: Any) -> Any:
+        drawn = draw(client, operation, request)
+        client._request_signer._credentials.access_key = "AKNEXT"
+        return drawn
+
+    monkeypatch.setattr(direct_calls, "draw", draw_and_renew)
+    async with serving([answer(PAGE)]) as server:
+        aws = await open_aws(AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.port}")
+        assert await read(aws) == {BODY: PAGE}
+        aws.disconnect()
+
+    assert b"Credential=AKNEXT/" in server.requests[0]
+    assert not [one for one in events if isinstance(one, CallsByBoto3)]
 
 
 async def test_one_connection_serves_one_request_after_another(open_aws: OpenAws, events: list[Event]) -> None:

@@ -58,6 +58,11 @@ class Sample:
     headers: Mapping[str, str]
     body: bytes
 
+    def is_by(self, keys: Keys) -> bool:
+        """Was it signed with these credentials, or by something that names none?"""
+        authorization = self.headers.get("authorization", "")
+        return "Credential=" not in authorization or f"Credential={keys.access_key}/" in authorization
+
 
 class Blueprint:
     """The form of one operation's requests. NotDirect: it cannot be filled in so that botocore's own comes out."""

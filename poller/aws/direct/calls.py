@@ -177,7 +177,10 @@ class DirectCalls:
     def _make(self, operation: str, request: Mapping[str, Any]) -> _Way:
         """In a thread."""
         blueprint, sample = draw(self._lane.client, operation, request)
-        blueprint.check(sample, self._credentials.fetch())
+        keys = self._credentials.fetch()
+        if not sample.is_by(keys):  # they have been renewed in between
+            blueprint, sample = draw(self._lane.client, operation, request)
+        blueprint.check(sample, keys)
         origin = blueprint.origin
         trusted = context(self._certificates) if origin.tls else None
         connections = self._connections.get(origin)
