@@ -13,6 +13,8 @@ from typing import Any, Final, Literal
 
 NEVER = 0.0
 
+Theme = Callable[[random.Random], dict[str, Any]]
+
 
 @dataclass(frozen=True, slots=True)
 class Knobs:
@@ -93,6 +95,12 @@ class Knobs:
     frozen_at_row_p: float = 0.0  # of a write to a row: its worker freezes as it takes effect, for about a lease
     cut_off_at_row_p: float = 0.0  # of a write to a row: its worker is cut off from the table then, for about a lease
     woken_anyhow: bool = False  # what has come for a frozen process comes before its timers or after them
+    unheard_renewal_p: float = 0.0  # of a renewal: it takes effect, and its answer is lost
+    frozen_after_read_p: float = 0.0  # of a read of one row: soon after its worker freezes, for about a lease
+    remade_p: float = 0.0  # of a deleted row: it is made anew at once, as a person or a listing does it
+    slow_taking_p: float = 0.0  # of a taking: it takes effect at once, and is answered seconds later
+    unlisted_every_s: float = NEVER  # the stream cannot be listed for a while, and all else can be done
+    first_listing_late_s: float = NEVER  # at LATEST: after the first row it cannot be listed for so long, at most
     late_children_max_s: float = 6.0
     last_words_p: float = 0.0  # of a replaced stream: a shard ends with it, and its child holds what came last
 
@@ -101,7 +109,8 @@ class Knobs:
         """Does any request get lost, fail or take long?"""
         faults = (self.slow_connect_p, self.lost_p, self.no_answer_p, self.late_effect_p, self.slow_answer_p)
         others = (self.throttled_p, self.error_p, self.outage_every_s, self.cut_off_at_row_p, self.slow_scan_s)
-        return any((*faults, *others))
+        rare = (self.unheard_renewal_p, self.slow_taking_p)
+        return any((*faults, *others, *rare))
 
     @property
     def silence_s(self) -> float:
@@ -110,8 +119,8 @@ class Knobs:
 
     @property
     def queue_s(self) -> float:
-        """How long a request to a queue takes at most, if nothing goes wrong with it."""
-        return self.latency_s * 1.3 * self.slow_queue
+        """How long a record on its own is on its way to a queue at most, if nothing goes wrong with it."""
+        return self.latency_s * 1.3 * self.slow_queue + self.batch_window_s + self.timer_lag_s
 
     def calm(self) -> Knobs:
         """The same world without any fault."""
@@ -191,10 +200,17 @@ def draw(seed: int) -> Knobs:
         rolled_again_p=chance(0.5, 0.7),
     )
     mood = _MOODS[rng.choice((*_MOODS, "mixed", "mixed"))]
+    theme = _theme(seed)
+    return _possible(replace(knobs, **(mood if theme is None else theme(rng))))
+
+
+def _theme(seed: int) -> Theme | None:
     if seed % _THEMED == _THEMED - 1:
-        theme = _THEMES[seed // _THEMED % len(_THEMES)]
-        return _possible(replace(knobs, **theme(rng)))
-    return _possible(replace(knobs, **mood))
+        return _THEMES[seed // _THEMED % len(_THEMES)]
+    if seed % _RARE == _RARE - 1:
+        number = seed // _RARE - seed // _RARE // _THEMED  # of those before it one in so many has another theme
+        return _RARE_THEMES[number % len(_RARE_THEMES)]
+    return None
 
 
 # What goes wrong together: rare defects need several faults of one kind at once.
@@ -232,8 +248,9 @@ _MOODS: Final[dict[str, dict[str, Any]]] = {
 }
 
 
-# One seed in so many has a theme.
+# One seed in so many has a theme, and of the others one in so many a rare one.
 _THEMED: Final = 4
+_RARE: Final = 5
 _NO_FAULTS: Final = dict.fromkeys(
     ("slow_connect_p", "lost_p", "no_answer_p", "late_effect_p", "slow_answer_p", "throttled_p", "error_p", "astray_p"),
     0.0,
@@ -404,7 +421,191 @@ def _successions(rng: random.Random) -> dict[str, Any]:
     }
 
 
-_THEMES: Final[tuple[Callable[[random.Random], dict[str, Any]], ...]] = (
+def _full_hands(rng: random.Random) -> dict[str, Any]:
+    """Workers that have as many leases as they may, come and go, and whose takings are answered late."""
+    workers, each = rng.choice((2, 3)), rng.choice((1, 2))
+    return {
+        **_COMING_AND_GOING,
+        "storm_s": 120.0,
+        "workers": workers,
+        "workers_max": workers,
+        "max_leases": each,
+        "shards": workers * each,
+        "burst_every_s": NEVER,
+        "roll_every_s": rng.choice((NEVER, 6.0)),
+        "split_p": 0.1,
+        "slow_taking_p": 0.5,
+    }
+
+
+def _slow_takings(rng: random.Random) -> dict[str, Any]:
+    """Shards change hands all the time, and takings are answered late."""
+    return {
+        **_COMING_AND_GOING,
+        "storm_s": 120.0,
+        "workers": 3,
+        "workers_max": 4,
+        "max_leases": None,
+        "shards": rng.choice((1, 2)),
+        "burst_every_s": NEVER,
+        "roll_every_s": 2.0,
+        "split_p": 0.8,
+        "slow_taking_p": 0.7,
+    }
+
+
+def _unheard(rng: random.Random) -> dict[str, Any]:
+    """A lease each, whose renewals land unheard, and then their worker falls silent."""
+    return {
+        **_deadlines(rng),
+        "workers": rng.choice((2, 3)),
+        "shards": rng.choice((1, 2)),
+        "writes_per_s": 0.1,
+        "roll_every_s": NEVER,
+        "join_every_s": NEVER,
+        "leave_every_s": NEVER,
+        "slow_answer_p": 0.0,
+        "lost_p": 0.0,
+        "no_answer_p": 0.0,
+        "slow_scan_s": NEVER,
+        "frozen_at_row_p": 0.0,
+        "cut_off_at_row_p": 0.0,
+        "unheard_renewal_p": 0.4,
+        "frozen_after_read_p": 0.4,
+    }
+
+
+def _late_beginnings(rng: random.Random) -> dict[str, Any]:
+    """At LATEST: the stream cannot be listed after the first row is made, and shards end meanwhile."""
+    return {
+        **_NO_FAULTS,
+        **_NOTHING_DELETED,
+        "start": "LATEST",
+        "workers": 1,
+        "max_leases": None,
+        "shards": rng.choice((2, 4)),
+        "roots_trimmed": True,
+        "writes_per_s": 8.0,
+        "roll_every_s": 2.0,
+        "rolled_again_p": 0.5,
+        "split_p": 0.0,
+        "forget_every_s": NEVER,
+        "trim_every_s": NEVER,
+        "replace_every_s": NEVER,
+        "outage_every_s": NEVER,
+        "crash_every_s": NEVER,
+        "freeze_every_s": NEVER,
+        "join_every_s": NEVER,
+        "first_listing_late_s": 16.5,
+    }
+
+
+def _tables_lost(_rng: random.Random) -> dict[str, Any]:
+    """At LATEST: the lease table is deleted again and again."""
+    return {
+        **_NO_FAULTS,
+        **_NOTHING_DELETED,
+        "start": "LATEST",
+        "workers": 3,
+        "max_leases": None,
+        "storm_s": 90.0,
+        "writes_per_s": 20.0,
+        "roll_every_s": 3.0,
+        "trim_every_s": NEVER,
+        "replace_every_s": NEVER,
+        "outage_every_s": NEVER,
+        "freeze_every_s": NEVER,
+        "discovery_s": 15.0,
+        "table_deleted_every_s": 12.0,
+        "refusing_every_s": 6.0,
+        "outage_max_s": 12.0,
+    }
+
+
+def _rows_lost(_rng: random.Random) -> dict[str, Any]:
+    """Shards end faster than they are read, and the rows of parents and children are deleted."""
+    return {
+        **_NO_FAULTS,
+        **_NOTHING_DELETED,
+        "workers": 4,
+        "workers_max": 6,
+        "max_leases": None,
+        "storm_s": 90.0,
+        "shards": 2,
+        "keys": 20,
+        "writes_per_s": 2.0,
+        "burst_every_s": NEVER,
+        "roll_every_s": 3.0,
+        "rolled_again_p": 0.3,
+        "split_p": 0.4,
+        "listing_page": 100,
+        "late_children_p": 0.5,
+        "join_every_s": 10.0,
+        "forget_every_s": NEVER,
+        "trim_every_s": NEVER,
+        "replace_every_s": NEVER,
+        "outage_every_s": NEVER,
+        "freeze_every_s": NEVER,
+        "refusing_every_s": 6.0,
+        "outage_max_s": 10.0,
+        "discovery_s": 60.0,
+        "row_deleted_every_s": 0.4,
+    }
+
+
+def _rows_remade(rng: random.Random) -> dict[str, Any]:
+    """Idle leases, whose rows are deleted and made anew."""
+    return {
+        **_NO_FAULTS,
+        **_NOTHING_DELETED,
+        "workers": rng.choice((1, 2)),
+        "workers_max": 2,
+        "max_leases": None,
+        "storm_s": 120.0,
+        "shards": 12,
+        "keys": 200,
+        "hot_key_p": 0.0,
+        "writes_per_s": 0.3,
+        "burst_every_s": NEVER,
+        "roll_every_s": NEVER,
+        "forget_every_s": NEVER,
+        "trim_every_s": NEVER,
+        "replace_every_s": NEVER,
+        "outage_every_s": NEVER,
+        "freeze_every_s": NEVER,
+        "row_deleted_every_s": 4.0,
+        "remade_p": 0.7,
+    }
+
+
+def _unlisted(_rng: random.Random) -> dict[str, Any]:
+    """The stream can be read and not be listed, while others than who lists for all look for themselves."""
+    return {
+        **_NO_FAULTS,
+        **_NOTHING_DELETED,
+        "storm_s": 110.0,
+        "workers": 4,
+        "workers_max": 4,
+        "max_leases": None,
+        "outage_every_s": NEVER,
+        "replace_every_s": NEVER,
+        "crash_every_s": NEVER,
+        "freeze_every_s": NEVER,
+        "join_every_s": NEVER,
+        "leave_every_s": NEVER,
+        "writes_per_s": 2.0,
+        "burst_every_s": NEVER,
+        "roll_every_s": NEVER,
+        "poison_p": 0.0,
+        "refused_p": 0.0,
+        "refusing_every_s": NEVER,
+        "unlisted_every_s": 15.0,
+        "outage_max_s": 60.0,
+        "discovery_s": 15.0,
+    }
+
+
+_THEMES: Final[tuple[Theme, ...]] = (
     _deadlines,
     _crowds,
     _long_looks,
@@ -412,6 +613,16 @@ _THEMES: Final[tuple[Callable[[random.Random], dict[str, Any]], ...]] = (
     _deadlines,
     _farewells,
     _successions,
+)
+_RARE_THEMES: Final[tuple[Theme, ...]] = (
+    _full_hands,
+    _slow_takings,
+    _tables_lost,
+    _late_beginnings,
+    _unheard,
+    _rows_lost,
+    _unlisted,
+    _rows_remade,
 )
 
 
