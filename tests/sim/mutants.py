@@ -88,13 +88,6 @@ MUTANTS: Final = (
         "                self._iterator, self._position = None, Position(TRIM_HORIZON)\n",
     ),
     Mutant(
-        "grandchildren-of-doubt-started",
-        14,
-        _LINEAGE,
-        "(shard.parent_id in parents or shard.parent_id in found)",
-        "shard.parent_id in parents",
-    ),
-    Mutant(
         "late-children-of-the-last-shard-missed",
         10,
         "poller.run.follow",
@@ -387,6 +380,13 @@ MUTANTS: Final = (
         "",
     ),
     Mutant(
+        "lost-end-of-a-shard-taken-back",
+        0,
+        _LEASES,
+        "                if needless(tenure.lease):\n                    return\n",
+        "",
+    ),
+    Mutant(
         "given-back-while-being-taken",
         0,
         _SHARES,
@@ -444,6 +444,7 @@ MUTANTS: Final = (
         "self.shards.keys() - already_read(self.shards, rows) if undecided(rows) else self.shards",
         "self.shards",
     ),
+    # Also what keeps grandchildren of a shard in doubt waiting, should their rows be made too early.
     Mutant(
         "any-listing-tells-of-a-parent",
         31,

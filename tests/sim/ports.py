@@ -25,8 +25,8 @@ from tests.memory.gates import fault
 from tests.memory.queue import MemoryQueue
 from tests.memory.streams import MemoryStream
 from tests.sim.host import Host
-from tests.sim.knobs import NEVER
 from tests.sim.ledger import Sending
+from tests.sim.themes import NEVER
 
 T = TypeVar("T")
 

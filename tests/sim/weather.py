@@ -12,9 +12,9 @@ from poller.model import SHARD_END, Lease
 from tests.memory.shards import MemoryShard
 from tests.sim.crew import Crew
 from tests.sim.host import Host
-from tests.sim.knobs import NEVER
 from tests.sim.loop import State
 from tests.sim.network import OUTAGES, Link
+from tests.sim.themes import NEVER
 from tests.sim.world import COMPLETE, ROUTES, World
 
 _OPEN_SHARDS_MAX = 16
