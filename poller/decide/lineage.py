@@ -165,9 +165,13 @@ def stage(lease: Lease, leases: Mapping[str, Lease], listed: Container[str] | No
     return Stage.READY
 
 
-def undecided(leases: Mapping[str, Lease]) -> bool:
-    """Is there a row that was never read, with a parent that has none? What that means only a listing tells."""
-    return any(not lease.begun and not all(parent in leases for parent in lease.parents) for lease in leases.values())
+def undecided(leases: Mapping[str, Lease]) -> frozenset[str]:
+    """Shards that were never read, with a parent that has no row. What that means only a listing tells."""
+    return frozenset(
+        shard_id
+        for shard_id, lease in leases.items()
+        if not lease.begun and not all(parent in leases for parent in lease.parents)
+    )
 
 
 def removable(leases: Mapping[str, Lease], listed: Container[str]) -> tuple[Lease, ...]:

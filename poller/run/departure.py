@@ -66,6 +66,7 @@ class Departure:
         """Hands over, stops reading, settles what is in flight, checkpoints, gives the leases back. Each is bounded."""
         if self._shares.plan.peers and self._keeper.tenures:
             await self._seek_successors(began + self._pace.seek_s)
+        self._readers.begin_no_more()  # there is no time to settle what would be read of it
         tenures = list(self._keeper.tenures.values())
         self._keeper.part_with(tenures)
         for tenure in tenures:

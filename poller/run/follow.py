@@ -64,7 +64,7 @@ class Follower:
         self._rng = rng
         self._replaced_by: str | None = None
         self._end_said = False
-        self._seen: frozenset[str] = frozenset()
+        self._seen_at: dict[str, float] = {}  # when a look first showed each row
         self._finished_at = math.inf
         self._not_found = 0
         self._open(stream, start)
@@ -140,11 +140,20 @@ class Follower:
         """Where each of the stream's shards stands, after a look at the table. What only a listing tells is waited for.
 
         A look takes some time, and may show a row that was made meanwhile without that of its parent, made before. So a
-        parent without a row counts for something from the next look on.
+        parent without a row counts for something only once a listing has begun after that: an older one may know
+        nothing of a parent whose row somebody has deleted.
         """
-        unmade = self._unmade(rows) if self.discovery.listed_once else None
-        seen, self._seen = self._seen, frozenset(rows)
-        return {shard_id: stage(lease, rows, unmade if shard_id in seen else None) for shard_id, lease in rows.items()}
+        now = self._clock.monotonic()
+        self._seen_at = {shard_id: self._seen_at.get(shard_id, now) for shard_id in rows}
+        unmade = self._unmade(rows)
+        return {
+            shard_id: stage(lease, rows, unmade if self._listed_since(shard_id) else None)
+            for shard_id, lease in rows.items()
+        }
+
+    def _listed_since(self, shard_id: str) -> bool:
+        """Has a complete listing begun after a look had shown the shard's row?"""
+        return self._seen_at.get(shard_id, math.inf) < self.discovery.listed_from
 
     def _unmade(self, rows: Mapping[str, Lease]) -> Container[str]:
         """Listed shards whose rows have yet to be made: all without a row but those that were read before."""
@@ -156,7 +165,8 @@ class Follower:
         Which rows without a stream's name (Java's) are this stream's, and what became of parents that have no row.
         """
         unnamed = any(row.stream_arn is None for row in all_rows)
-        return not self.discovery.listed_once and (unnamed or undecided(rows))
+        unlisted = (shard_id for shard_id in undecided(rows) if not self._listed_since(shard_id))
+        return (unnamed and not self.discovery.listed_once) or any(unlisted)
 
     def set_describe_rate(self, per_second: float) -> None:
         """This worker's part of the DescribeStream calls that the account may make."""

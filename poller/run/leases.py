@@ -102,11 +102,12 @@ class LeaseKeeper:
 
         None: it is mine already, or the answer came too late; then a look shows a row of mine, and it is taken again.
         """
-        if row.shard_id in self.tenures or self._clock.monotonic() >= sent_at + self.limits.own_s:
+        now = self._clock.monotonic()
+        if row.shard_id in self.tenures or now >= sent_at + self.limits.own_s:
             return None
         self._lapse()  # a new lease must not bring back to life those that are over
         fresh_until = self._latest_at.get(row.shard_id, -math.inf) + _FRESH_S
-        tenure = Tenure(row, sent_at, self.standing, self._buffer, fresh_until=fresh_until)
+        tenure = Tenure(row, sent_at, self.standing, self._buffer, answered_at=now, fresh_until=fresh_until)
         self.standing.wrote(sent_at)
         self.tenures[row.shard_id] = tenure
         return tenure
@@ -320,7 +321,7 @@ class LeaseKeeper:
                 row, sent_at = await self._write_once(tenure, operation, expected, call)
             # An answer that comes past the deadline does not undo it: others may have acted on it already.
             self._still_valid(tenure, f"{operation} was answered")
-            tenure.wrote(row, sent_at, alone=self.each_renewed)
+            tenure.wrote(row, sent_at, self._clock.monotonic(), alone=self.each_renewed)
 
     def _still_valid(self, tenure: Tenure, moment: str) -> None:
         if not tenure.valid(self._clock.monotonic()):

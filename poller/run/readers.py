@@ -83,9 +83,13 @@ class Readers:
             await asyncio.wait(finishing)
         return True
 
-    def close(self) -> None:
-        """Ends all of them for good: a lease that is taken from now on is not read."""
+    def begin_no_more(self) -> None:
+        """A lease that is taken from now on is not read: it is to be given back as it is."""
         self._closed = True
+
+    def close(self) -> None:
+        """Ends all of them for good."""
+        self.begin_no_more()
         for task in self._tasks:
             task.cancel()
 

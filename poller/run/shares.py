@@ -71,14 +71,14 @@ class Shares:
         self._sightings.look(rows.values(), began, self._clock.monotonic())
         for shard_id, tenure in list(self._keeper.tenures.items()):
             row = rows.get(shard_id)
-            # A look that began before the last write of mine may show what was there before it.
+            # A look that began before the last write of mine, or its answer, may show what was there before it.
             if row is None and tenure.written_at < began:
                 self._keeper.end(tenure, "deleted")
             elif row is None or tenure.taken_at >= began:
                 continue
             elif row.owner == self._worker_id:
                 self._note_claim(tenure, row)
-            elif row.counter >= tenure.lease.counter and tenure.written_at < began:
+            elif tenure.answered_at < began:  # whatever the counter: the row may have been deleted and made anew
                 self._keeper.end(tenure, "taken", row.owner)
         return rows
 

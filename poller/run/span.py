@@ -236,7 +236,9 @@ class SpanReader:
             parents=frozenset({parent_id} if parent_id in self.passages and parent_id else ()),
             seek_time_ms=start.timestamp_ms,
         )
-        tenure = Tenure(lease, math.inf, Standing(math.inf), self._reading.buffer, fresh_until=math.inf)
+        tenure = Tenure(
+            lease, math.inf, Standing(math.inf), self._reading.buffer, answered_at=math.inf, fresh_until=math.inf
+        )
         passage = self.passages[shard_id] = Passage(shard_id, start, tenure)
         return passage
 

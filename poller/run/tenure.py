@@ -38,19 +38,28 @@ class Tenure:
     """One shard in this worker's hands.
 
     `lease` is the row as this worker last knew it. On the monotonic clock: `taken_at` is when the write that took it
-    was sent, `written_at` when the last one that moved the row was, `asked_at` when any was, `unconfirmed_since` when
-    the first write since then was sent whose answer never came. `alone`: the lease stands by its own row, as Java's
-    workers see it, and not by any of this worker's. `lock` makes the writes to the row one after another, since each
-    stands on the counter that the one before has left. `fresh_until`: so long LATEST may be taken at its word, since
-    this process has just written what it means. `closed`: the lease is being given back, and nothing is sent for it any
-    more. A tenure ends once and for good, `released` if it was given back; taking the lease again is another one.
+    was sent, `written_at` when the last one that moved the row was, `answered_at` when that one was answered,
+    `asked_at` when any was sent, `unconfirmed_since` when the first write since then was sent whose answer never came.
+    `alone`: the lease stands by its own row, as Java's workers see it, and not by any of this worker's. `lock` makes
+    the writes to the row one after another, since each stands on the counter that the one before has left.
+    `fresh_until`: so long LATEST may be taken at its word, since this process has just written what it means.
+    `closed`: the lease is being given back, and nothing is sent for it any more. A tenure ends once and for good,
+    `released` if it was given back; taking the lease again is another one.
     """
 
     def __init__(
-        self, lease: Lease, written_at: float, standing: Standing, buffer: Buffer, *, fresh_until: float
+        self,
+        lease: Lease,
+        written_at: float,
+        standing: Standing,
+        buffer: Buffer,
+        *,
+        answered_at: float,
+        fresh_until: float,
     ) -> None:
         self.lease = lease
         self.taken_at = self.written_at = self.asked_at = written_at
+        self.answered_at = answered_at
         self.unconfirmed_since: float | None = None
         self.alone = False
         self.fresh_until = fresh_until
@@ -77,7 +86,7 @@ class Tenure:
         """May this worker still act for the shard? False for ever once the deadline has passed."""
         return not (self.over or self.closed) and now < self.deadline
 
-    def wrote(self, row: Lease, sent_at: float, *, alone: bool) -> None:
+    def wrote(self, row: Lease, sent_at: float, answered_at: float, *, alone: bool) -> None:
         """A write has left this row; if its counter moved, that is a sign of life."""
         moved = row.counter > self.lease.counter
         heir = self.lease.heir
@@ -85,7 +94,7 @@ class Tenure:
         self.lease = row if heir is None else replace(row, successor=heir)
         if moved:
             self.written_at = max(self.written_at, sent_at)
-            self.unconfirmed_since = None
+            self.answered_at, self.unconfirmed_since = answered_at, None
             self.alone = alone
             self._standing.wrote(self.written_at)
 

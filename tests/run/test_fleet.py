@@ -322,6 +322,28 @@ def test_a_worker_that_leaves_while_it_inherits_children_ends_and_leaves_no_leas
     run(story)
 
 
+def test_a_shard_that_a_leaving_worker_inherits_late_is_given_back_unread() -> None:
+    async def story(clock: VirtualClock) -> None:
+        async with Fleet.on(clock, shards=1) as fleet:
+            fleet.start("w1")
+            await clock.sleep(10)
+
+            async def slowly(_operation: str, _row: str) -> None:
+                await clock.sleep(0.2)
+
+            fleet.rig.leases.after = slowly
+            fleet.rig.stream.shards.roll(fleet.open_shards()[0])
+            expected = fleet.rig.uploads(20)
+            await fleet.rig.until(lambda: bool(fleet.said(ShardFinished)))
+            async with asyncio.timeout(10):
+                await fleet.leave("w1")
+            fleet.start("w2")
+            await fleet.rig.until(lambda: sorted(fleet.rig.received()) == sorted(expected), at_most_s=60)
+            assert [said.worker for said in fleet.said(ShardStarted)] == ["w1", "w2"]
+
+    run(story)
+
+
 # --- what coordination costs ---
 
 

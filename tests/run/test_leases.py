@@ -176,6 +176,49 @@ def test_a_deleted_row_is_made_again_and_read_from_the_horizon() -> None:
     run(story)
 
 
+def test_a_row_that_was_deleted_made_anew_and_taken_is_lost_at_the_next_look_though_its_counter_is_lower() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        (root,) = list(rig.stream.shards.shards)
+        rig.stream.shards.split(root)
+        async with rig.running() as worker:
+            await clock.sleep(7)
+            kept, lost = worker.keeper.tenures.values()
+            await worker.keeper.checkpoint(lost, "100000000000000000001")
+            await worker.keeper.checkpoint(lost, "100000000000000000002")
+            await clock.sleep(0.1)
+            anew = Lease(lost.shard_id, parents=lost.lease.parents, stream_arn=lost.lease.stream_arn)
+            rig.leases.rows[lost.shard_id] = anew.taken_by("worker-2")
+            assert rig.leases.rows[lost.shard_id].counter < lost.lease.counter
+            await clock.sleep(4.5)
+            assert [(said.reason, said.new_owner) for said in rig.said(LeaseLost)] == [("taken", "worker-2")]
+            assert kept.valid(clock.monotonic())
+
+    run(story)
+
+
+def test_a_shard_waits_for_its_parent_whose_row_was_deleted_before_this_worker_had_heard_of_it() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        shards = rig.stream.shards
+        (root,) = list(shards.shards)
+        async with rig.running():
+            await clock.sleep(5)
+            row = rig.leases.rows[root]
+            # Another worker reads the shard to its end, and a person deletes the row of its child.
+            rig.leases.rows[root] = replace(row.released(), checkpoint=SHARD_END, children=frozenset({"the child"}))
+            await rig.until(lambda: bool(rig.said(LeaseLost)))
+            child = shards.roll(root)
+            rig.upload("item", 1)
+            grandchild = shards.roll(child)
+            rig.upload("item", 2)
+            rig.leases.rows[grandchild] = Lease(grandchild, parents=frozenset({child}), stream_arn=rig.stream.info.arn)
+            await rig.until(lambda: "item/2" in rig.received())
+            assert rig.received() == ["item/1", "item/2"]
+
+    run(story)
+
+
 @pytest.mark.parametrize("start", [Start(TRIM_HORIZON), Start(LATEST)], ids=["horizon", "latest"])
 def test_a_deleted_table_is_made_again_and_nothing_is_skipped(start: Start) -> None:
     async def story(clock: VirtualClock) -> None:

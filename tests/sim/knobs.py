@@ -1,17 +1,16 @@
 """Everything that can go wrong in a simulated world, how often and for how long, in one place; each seed draws its own.
 
-A fault is off in about half of the seeds: what goes wrong always hides what only goes wrong in calm weather. Every
-fourth seed has a theme of its own, in which coincidences that are rare elsewhere are common.
+A fault is off in about half of the seeds: what goes wrong always hides what only goes wrong in calm weather. Some seeds
+have a theme.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final, Literal
 
-NEVER = 0.0
+from tests.sim.themes import NEVER, theme_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +92,12 @@ class Knobs:
     frozen_at_row_p: float = 0.0  # of a write to a row: its worker freezes as it takes effect, for about a lease
     cut_off_at_row_p: float = 0.0  # of a write to a row: its worker is cut off from the table then, for about a lease
     woken_anyhow: bool = False  # what has come for a frozen process comes before its timers or after them
+    unheard_renewal_p: float = 0.0  # of a renewal: it takes effect, and its answer is lost
+    frozen_after_read_p: float = 0.0  # of a read of one row: soon after its worker freezes, for about a lease
+    remade_p: float = 0.0  # of a deleted row: it is made anew at once, as a person or a listing does it
+    slow_taking_p: float = 0.0  # of a taking: it takes effect at once, and is answered seconds later
+    unlisted_every_s: float = NEVER  # the stream cannot be listed for a while, and all else can be done
+    first_listing_late_s: float = NEVER  # at LATEST: after the first row it cannot be listed for so long, at most
     late_children_max_s: float = 6.0
     last_words_p: float = 0.0  # of a replaced stream: a shard ends with it, and its child holds what came last
 
@@ -101,7 +106,8 @@ class Knobs:
         """Does any request get lost, fail or take long?"""
         faults = (self.slow_connect_p, self.lost_p, self.no_answer_p, self.late_effect_p, self.slow_answer_p)
         others = (self.throttled_p, self.error_p, self.outage_every_s, self.cut_off_at_row_p, self.slow_scan_s)
-        return any((*faults, *others))
+        rare = (self.unheard_renewal_p, self.slow_taking_p)
+        return any((*faults, *others, *rare))
 
     @property
     def silence_s(self) -> float:
@@ -110,8 +116,8 @@ class Knobs:
 
     @property
     def queue_s(self) -> float:
-        """How long a request to a queue takes at most, if nothing goes wrong with it."""
-        return self.latency_s * 1.3 * self.slow_queue
+        """How long a record on its own is on its way to a queue at most, if nothing goes wrong with it."""
+        return self.latency_s * 1.3 * self.slow_queue + self.batch_window_s + self.timer_lag_s
 
     def calm(self) -> Knobs:
         """The same world without any fault."""
@@ -191,10 +197,8 @@ def draw(seed: int) -> Knobs:
         rolled_again_p=chance(0.5, 0.7),
     )
     mood = _MOODS[rng.choice((*_MOODS, "mixed", "mixed"))]
-    if seed % _THEMED == _THEMED - 1:
-        theme = _THEMES[seed // _THEMED % len(_THEMES)]
-        return _possible(replace(knobs, **theme(rng)))
-    return _possible(replace(knobs, **mood))
+    theme = theme_of(seed)
+    return _possible(replace(knobs, **(mood if theme is None else theme(rng))))
 
 
 # What goes wrong together: rare defects need several faults of one kind at once.
@@ -230,189 +234,6 @@ _MOODS: Final[dict[str, dict[str, Any]]] = {
         "crash_every_s": 15.0,
     },
 }
-
-
-# One seed in so many has a theme.
-_THEMED: Final = 4
-_NO_FAULTS: Final = dict.fromkeys(
-    ("slow_connect_p", "lost_p", "no_answer_p", "late_effect_p", "slow_answer_p", "throttled_p", "error_p", "astray_p"),
-    0.0,
-)
-_NOTHING_DELETED: Final = dict.fromkeys(("row_deleted_every_s", "table_deleted_every_s", "java_every_s"), NEVER)
-
-
-_COMING_AND_GOING: Final = {
-    **_NO_FAULTS,
-    **_NOTHING_DELETED,
-    "writes_per_s": 2.0,
-    "only_rows_fail": True,
-    "outage_every_s": NEVER,
-    "replace_every_s": NEVER,
-    "refused_p": 0.0,
-    "refusing_every_s": NEVER,
-    "poison_p": 0.0,
-    "crash_every_s": NEVER,
-    "freeze_every_s": NEVER,
-    "join_every_s": 5.0,
-    "leave_every_s": 5.0,
-}
-
-
-def _deadlines(rng: random.Random) -> dict[str, Any]:
-    """Few leases, and workers that fall silent for about as long as a lease lasts, each time after a write."""
-    return {
-        **_NO_FAULTS,
-        **_NOTHING_DELETED,
-        "workers": rng.choice((3, 4)),
-        "workers_max": 5,
-        "max_leases": None,
-        "clock_drift": rng.choice((0.0, 0.03)),
-        "latency_s": rng.choice((0.004, 0.02)),
-        "shards": rng.choice((1, 2, 3)),
-        "split_p": 0.0,
-        "storm_s": 240.0,
-        "writes_per_s": rng.choice((0.3, 1.0)),
-        "burst_every_s": NEVER,
-        "roll_every_s": rng.choice((NEVER, 8.0)),
-        "join_every_s": rng.choice((NEVER, 20.0)),
-        "leave_every_s": rng.choice((NEVER, 20.0)),
-        "only_rows_fail": True,
-        **rng.choice(
-            (
-                {"slow_answer_p": 0.5},
-                {"no_answer_p": 0.35, "lost_p": 0.3},
-                {"slow_answer_p": 0.2, "no_answer_p": 0.2, "lost_p": 0.2},
-            )
-        ),
-        "slow_scan_s": rng.choice((NEVER, 1.0)),
-        "outage_every_s": NEVER,
-        "replace_every_s": NEVER,
-        "crash_every_s": NEVER,
-        "freeze_every_s": NEVER,
-        "frozen_at_row_p": rng.choice((0.1, 0.3)),
-        "cut_off_at_row_p": rng.choice((0.0, 0.02)),
-        "woken_anyhow": True,
-    }
-
-
-def _long_looks(rng: random.Random) -> dict[str, Any]:
-    """A look at the lease table takes about as long as a lease lasts."""
-    return {
-        **_NO_FAULTS,
-        **_NOTHING_DELETED,
-        "storm_s": 120.0,
-        "workers": 3,
-        "workers_max": 4,
-        "max_leases": None,
-        "shards": 12,
-        "writes_per_s": 0.3,
-        "keys": 200,
-        "hot_key_p": 0.0,
-        "roll_every_s": NEVER,
-        "outage_every_s": NEVER,
-        "replace_every_s": NEVER,
-        "crash_every_s": NEVER,
-        "freeze_every_s": NEVER,
-        "join_every_s": 10.0,
-        "leave_every_s": 20.0,
-        "burst_every_s": NEVER,
-        "scan_page": 1,
-        "slow_scan_s": 2.5,
-    }
-
-
-def _crowds(rng: random.Random) -> dict[str, Any]:
-    """Many workers come and go while answers of the lease table are on their way."""
-    return {
-        **_COMING_AND_GOING,
-        "storm_s": 150.0,
-        "workers": 3,
-        "workers_max": 7,
-        "max_leases": None,
-        "shards": rng.choice((1, 2, 4)),
-        "roll_every_s": 3.0,
-        "split_p": 0.8,
-        "slow_answer_p": 0.6,
-        "frozen_at_row_p": rng.choice((0.0, 0.02)),
-        "woken_anyhow": True,
-    }
-
-
-def _farewells(_rng: random.Random) -> dict[str, Any]:
-    """One or two workers come and go, and the queues are slow."""
-    return {
-        **_COMING_AND_GOING,
-        "workers": 1,
-        "workers_max": 2,
-        "keys": 200,
-        "hot_key_p": 0.0,
-        "burst_every_s": NEVER,
-        "batch_window_s": 0.0,
-        "latency_s": 0.02,
-        "slow_queue": 20.0,
-        "roll_every_s": NEVER,
-    }
-
-
-def _descent(rng: random.Random) -> dict[str, Any]:
-    """Shards whose parents and children are listed late."""
-    return {
-        **_NOTHING_DELETED,
-        "workers": rng.choice((2, 3, 4)),
-        "max_leases": None,
-        "start": "TRIM_HORIZON",
-        "shards": rng.choice((1, 2, 4)),
-        "keys": 20,
-        "writes_per_s": 20.0,
-        "roll_every_s": 6.0,
-        "rolled_again_p": 0.7,
-        "late_children_p": 0.4,
-        "late_children_max_s": 7.5,
-        "listing_page": 100,
-        "replace_every_s": NEVER,
-        "trim_every_s": NEVER,
-        "freeze_every_s": NEVER,
-        "outage_every_s": NEVER,
-        "join_every_s": 10.0,
-    }
-
-
-def _successions(rng: random.Random) -> dict[str, Any]:
-    """Streams that are replaced as soon as they are read, and whose last shard is listed late."""
-    return {
-        **_NO_FAULTS,
-        **_NOTHING_DELETED,
-        "storm_s": 120.0,
-        "workers": rng.choice((1, 2, 3)),
-        "max_leases": None,
-        "start": "TRIM_HORIZON",
-        "shards": rng.choice((1, 2)),
-        "writes_per_s": 2.0,
-        "burst_every_s": NEVER,
-        "roll_every_s": NEVER,
-        "listing_page": 100,
-        "replace_every_s": 15.0,
-        "stream_gone_p": rng.choice((0.0, 0.3)),
-        "last_words_p": 1.0,
-        "late_children_max_s": 7.8,
-        "trim_every_s": NEVER,
-        "freeze_every_s": NEVER,
-        "outage_every_s": NEVER,
-        "refused_p": 0.0,
-        "refusing_every_s": NEVER,
-        "poison_p": 0.0,
-    }
-
-
-_THEMES: Final[tuple[Callable[[random.Random], dict[str, Any]], ...]] = (
-    _deadlines,
-    _crowds,
-    _long_looks,
-    _descent,
-    _deadlines,
-    _farewells,
-    _successions,
-)
 
 
 def _possible(knobs: Knobs) -> Knobs:

@@ -10,10 +10,15 @@ import math
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from tests.sim.host import Host
+
+# A bit less than a worker that leaves waits for what it has read to be settled, once others have not claimed it all.
+_DRAIN_S: Final = 2.0
+# How long the last checkpoint and the release take at most, if nothing goes wrong with them.
+_AT_LAST_S: Final = 0.5
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +79,7 @@ class Tenure:
     end_s: float = math.inf
     read_to: int = -1
     read_s: float = -math.inf  # when that was
+    backlog: int = 0  # how many records were not settled then
     tried_to: int = -1
     drained: bool = False
     troubled: bool = False
@@ -84,9 +90,23 @@ class Tenure:
     coverable_s: dict[int, float] = field(default_factory=dict)
     covered: int = 0
 
-    def knows(self, record: Written) -> bool:
-        """Has the worker heard that it is settled, and all before it?"""
-        return record.number in self.coverable_s and len(self.heard[record.number]) == len(record.routes) > 0
+    def knew(self, record: Written) -> bool:
+        """Had the worker heard in time that it is settled, and all before it?"""
+        coverable_s = self.coverable_s.get(record.number, math.inf)
+        return coverable_s <= self.in_time_s and len(self.heard[record.number]) == len(record.routes) > 0
+
+    @property
+    def hurried(self) -> bool:
+        """Did it end soon after the last page, with all the time that there is for what was read to be settled?"""
+        return self.end_s - self.read_s < _DRAIN_S
+
+    @property
+    def in_time_s(self) -> float:
+        """What it had heard of by then its last checkpoint could cover, if nothing went wrong.
+
+        Who has waited as long as it may leaves out what is settled while that is on its way.
+        """
+        return self.end_s if self.hurried else self.end_s - _AT_LAST_S
 
     def hears(self, book: ShardBook, record: Written, route: str, now_s: float) -> None:
         """The worker knows now that a route has settled a record."""

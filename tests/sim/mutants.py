@@ -88,13 +88,6 @@ MUTANTS: Final = (
         "                self._iterator, self._position = None, Position(TRIM_HORIZON)\n",
     ),
     Mutant(
-        "grandchildren-of-doubt-started",
-        14,
-        _LINEAGE,
-        "(shard.parent_id in parents or shard.parent_id in found)",
-        "shard.parent_id in parents",
-    ),
-    Mutant(
         "late-children-of-the-last-shard-missed",
         10,
         "poller.run.follow",
@@ -170,7 +163,6 @@ MUTANTS: Final = (
         _LEASES,
         "                return row, tenure.unconfirmed_since or sent_at\n",
         "                return row, sent_at\n",
-        first=647,
     ),
     Mutant(
         "living-owners-robbed",
@@ -358,7 +350,6 @@ MUTANTS: Final = (
         _DISCOVERY,
         "            return Start(TRIM_HORIZON, self._beginning.time_ms) if late else self._beginning\n",
         "            return self._beginning\n",
-        first=10053,
     ),
     Mutant(
         "failed-listing-never-forgotten",
@@ -389,12 +380,20 @@ MUTANTS: Final = (
         "",
     ),
     Mutant(
+        "lost-end-of-a-shard-taken-back",
+        0,
+        _LEASES,
+        "                if needless(tenure.lease):\n                    return\n",
+        "",
+    ),
+    Mutant(
         "given-back-while-being-taken",
         0,
         _SHARES,
         "        if lease.shard_id in self._moving or lease.shard_id in self._keeper.tenures:\n            return  #",
         "        if lease.shard_id in self._keeper.tenures:\n            return  #",
     ),
+    # No lease too many is taken, since another check stops that; what it claims beyond its maximum is given up in vain.
     Mutant(
         "maximum-ignored",
         0,
@@ -423,7 +422,6 @@ MUTANTS: Final = (
         "        if self.tenures.get(tenure.shard_id) is not tenure:\n"
         "            return True  # its deadline came before the answer\n",
         "",
-        first=43,
     ),
     Mutant(
         "inherits-beyond-its-maximum",
@@ -431,7 +429,6 @@ MUTANTS: Final = (
         _SHARES,
         "        if shard_id in self._moving or self._full:\n",
         "        if shard_id in self._moving:\n",
-        first=928,
     ),
     Mutant(
         "latest-again-after-a-deleted-table",
@@ -439,7 +436,6 @@ MUTANTS: Final = (
         _DISCOVERY,
         "        if rows and self._start.checkpoint == LATEST:\n",
         "        if not rows and self._start.checkpoint == LATEST:\n",
-        first=877,
     ),
     Mutant(
         "waits-for-a-row-that-nobody-makes",
@@ -447,6 +443,20 @@ MUTANTS: Final = (
         "poller.run.follow",
         "self.shards.keys() - already_read(self.shards, rows) if undecided(rows) else self.shards",
         "self.shards",
-        first=150,
+    ),
+    # Also what keeps grandchildren of a shard in doubt waiting, should their rows be made too early.
+    Mutant(
+        "any-listing-tells-of-a-parent",
+        31,
+        "poller.run.follow",
+        "        return self._seen_at.get(shard_id, math.inf) < self.discovery.listed_from\n",
+        "        return self.discovery.listed_once\n",
+    ),
+    Mutant(
+        "row-made-anew-taken-for-an-older-one",
+        31,
+        _SHARES,
+        "            elif tenure.answered_at < began:",
+        "            elif row.counter >= tenure.lease.counter and tenure.answered_at < began:",
     ),
 )

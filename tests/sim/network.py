@@ -32,10 +32,11 @@ OUTAGES: Final = ("refused", "hole", "lost", "mute", "throttled", "error", "deni
 
 @dataclass(slots=True)
 class Service:
-    """One of AWS's services; `outage` is of all who ask it, None while there is none."""
+    """One of AWS's services; `outage` is of all who ask it, `unlisted` of DescribeStream alone; None for neither."""
 
     name: str
     outage: str | None = None
+    unlisted: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +98,14 @@ class Link:
         latency_s = knobs.latency_s * (0.3 + self.rng.random())
         if self.service.name == "sqs":
             latency_s *= knobs.slow_queue
-        kind = self.outage or self.service.outage or self._mishap(operation)
+        unlisted = self.service.unlisted if operation == "DescribeStream" else None
+        kind = self.outage or self.service.outage or unlisted or self._mishap(operation)
         if kind is None and operation == "Scan" and self.slow_scan:
             return Course("slow", effect_s=latency_s, answer_s=latency_s + self.rng.random() * knobs.slow_scan_s)
+        if kind is None and operation == "take" and self._happens(knobs.slow_taking_p):
+            return Course("slow", effect_s=latency_s, answer_s=latency_s + self.rng.random() * REQUEST_TIMEOUT_S * 0.9)
+        if kind is None and operation == "renew" and self._happens(knobs.unheard_renewal_p):
+            kind = "mute"
         if kind is None:
             return Course("ok", effect_s=latency_s, answer_s=latency_s)
         courses = {
@@ -109,6 +115,9 @@ class Link:
             "mute": Course("mute", effect_s=latency_s),
         }
         return courses[kind] if kind in courses else self._drawn(kind, latency_s)
+
+    def _happens(self, probability: float) -> bool:
+        return probability > 0.0 and self.rng.random() < probability
 
     def _drawn(self, kind: str, latency_s: float) -> Course:
         rng = self.rng

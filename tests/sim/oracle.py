@@ -24,8 +24,6 @@ _WINDOW_ROUGH_S: Final = 25.0
 _LEAVE_S = 10.0
 # Until a worker finds out that a row was deleted or taken from it by force: its look, or the end of its lease.
 _UNAWARE_S: Final = 16.0
-# A bit less than a worker waits for what it has read to be settled, before it gives the lease back all the same.
-_DRAIN_S: Final = 3.0
 # What fits into one request to a queue; and in which time they all are sent, one after another at worst.
 _BATCH: Final = 10
 _QUICK_S: Final = 1.5
@@ -78,8 +76,13 @@ class Oracle:
         """No row was ever made: what is written until the first is there was written before the start."""
         self.required_from_s = math.inf
 
+    @property
+    def no_row_yet(self) -> bool:
+        """At LATEST: was none ever made?"""
+        return self.required_from_s == math.inf
+
     def row_made(self) -> None:
-        if self.required_from_s == math.inf:
+        if self.no_row_yet:
             self.required_from_s = self._now() + _LATEST_S
 
     # --- sending ---
@@ -163,8 +166,8 @@ class Oracle:
         record, tenure, last = sending.record, sending.tenure, before[-1]
         if tenure is None or last.tenure is None or sending.stale or last.stale:
             return None
-        if last.accepted_s is not None and last.accepted_s < book.deleted_s:
-            return None  # the rows were deleted: everything may come again
+        if tenure.end == "deleted" or (last.accepted_s is not None and last.accepted_s < book.deleted_s):
+            return None  # the row was deleted: everything may come again, also from who has not noticed yet
         if record.sequence <= tenure.checkpoint:
             return "its tenure began behind it"
         if any(each.fate == "unanswered" or self._cannot_hear(each.host) for each in (*before, sending)):
@@ -183,7 +186,7 @@ class Oracle:
         if coverable_s is None or ended.host is None or self.ledger.shards[record.shard_id].records[0].optional:
             return None  # something before it was not settled; at LATEST nobody can tell what was to be settled
         if ended.end == "released" and ended.drained and not ended.troubled and ended.lapsed_s == math.inf:
-            if coverable_s < ended.end_s:
+            if coverable_s < ended.in_time_s:
                 return f"its lease was given back in order by {ended.host.name}"
             return None
         if record.sequence <= ended.tried_to:
@@ -296,6 +299,17 @@ class Oracle:
             what = f"would take {lease.shard_id[-8:]} from {lease.owner}"
             self._fail("F", f"{host.name} {what}, which was silent for no more than {silent_s:.1f} s")
 
+    def claiming(self, host: Host, lease: Lease) -> None:
+        """A worker asks a living owner for a lease. It must have room for it, as its last look showed."""
+        limit = host.world.knobs.max_leases
+        if limit is None or self._now() - self._hidden_s < _UNAWARE_S:
+            return
+        rows = [row for row in host.world.leases.rows.values() if row.owner == host.name and row.heir is None]
+        holders = [self.ledger.shards[row.shard_id].holder for row in rows if not row.finished]
+        had = sum(1 for each in holders if each is not None and each.began_s < host.looked_s)
+        if had >= limit:
+            self._fail("R", f"{host.name} claims {lease.shard_id[-8:]}, and has {had} leases, {limit} at most")
+
     def _silent_s(self, host: Host, owner: str, at_s: float) -> float:
         """For how long no row that an owner still holds had moved, at that moment."""
         rows = host.world.leases.rows.values()
@@ -316,18 +330,18 @@ class Oracle:
     def _check_release(self, tenure: Tenure, host: Host, book: ShardBook, checkpoint: int) -> None:
         """A lease is given back after the last checkpoint, and that after the last settlement, if no call fails."""
         shard, calm_s = book.shard_id[-8:], self._now() - _WINDOW_ROUGH_S
-        settled = max((each.sequence for each in book.records if tenure.knows(each)), default=-1)
+        settled = max((each.sequence for each in book.records if tenure.knew(each)), default=-1)
         optional = bool(book.records) and book.records[0].optional  # at LATEST or a time what was read may begin later
         if tenure.drained and not tenure.troubled and settled > checkpoint and not optional:
             self._fail("D", f"{host.name} gives {shard} back without a checkpoint at {settled % 1_000_000}")
-        unsettled = [each for each in book.records[book.settled :] if each.sequence <= tenure.read_to and not each.done]
-        hurried = self._now() - tenure.read_s < _DRAIN_S
+        unsettled = _unsettled(book, tenure)
         # Who was stopped while it left has no time for that any more.
         awake = not any(at_s > self._now() - _LEAVE_S for at_s in host.freezes)
         if (
-            hurried
+            tenure.hurried
             and awake
-            and 0 < len(unsettled) < min(_BATCH, _QUICK_S / host.world.knobs.queue_s)
+            and unsettled
+            and tenure.backlog < min(_BATCH, _QUICK_S / host.world.knobs.queue_s)
             and max(host.sqs.fault_s, host.world.queues_failed_s) < calm_s
         ):
             self._fail("D", f"{host.name} gives {shard} back before {unsettled[0]} is settled")
@@ -373,6 +387,7 @@ class Oracle:
         tenure = book.holder
         if tenure is not None and tenure.host is host and up_to > tenure.read_to:
             tenure.read_to, tenure.read_s = up_to, self._now()
+            tenure.backlog = len(_unsettled(book, tenure))
 
     def said(self, host: Host, event: Event) -> None:
         match event:
@@ -431,6 +446,11 @@ class Oracle:
         book.trimmed_to = max(book.trimmed_to, up_to)
         if book.losing:
             book.lose(-1, up_to)
+
+
+def _unsettled(book: ShardBook, tenure: Tenure) -> list[Written]:
+    """What was read in a tenure and is not settled."""
+    return [each for each in book.records[book.settled :] if each.sequence <= tenure.read_to and not each.done]
 
 
 def _number(checkpoint: str) -> int:

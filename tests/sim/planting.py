@@ -15,17 +15,13 @@ from types import CodeType, ModuleType
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A realistic bug of a line or two. `row`: its place in the table of `docs/reliability.md`; `old` occurs once.
-
-    `first` is where to begin to look: what takes a rare weather is not found in the first hundred seeds.
-    """
+    """A realistic bug of a line or two. `row`: its place in the table of `docs/reliability.md`; `old` occurs once."""
 
     name: str
     row: int
     module: str
     old: str
     new: str
-    first: int = 1
 
     def applied_to(self, source: str) -> str:
         """ValueError: the source is not what the mutant was written for."""

@@ -25,8 +25,8 @@ from tests.memory.gates import fault
 from tests.memory.queue import MemoryQueue
 from tests.memory.streams import MemoryStream
 from tests.sim.host import Host
-from tests.sim.knobs import NEVER
 from tests.sim.ledger import Sending
+from tests.sim.themes import NEVER
 
 T = TypeVar("T")
 
@@ -75,6 +75,7 @@ class SimLeaseTable:
         def effect() -> Lease | None:
             self._there("GetItem")
             self._world.on_row_request(self._host)
+            self._world.on_row_read(self._host)
             return self._table.rows.get(shard_id)
 
         return await self._link.request("GetItem", shard_id, effect)
@@ -99,6 +100,8 @@ class SimLeaseTable:
         return await self._write("release", lease, lambda: self._table.release(lease))
 
     async def promise(self, lease: Lease, successor: str) -> Lease:
+        if successor == self._host.name:
+            self._world.oracle.claiming(self._host, lease)
         return await self._write("promise", lease, lambda: self._table.promise(lease, successor))
 
     async def add_children(self, lease: Lease, children: frozenset[str], not_after: float) -> Lease:

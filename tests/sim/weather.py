@@ -12,9 +12,9 @@ from poller.model import SHARD_END, Lease
 from tests.memory.shards import MemoryShard
 from tests.sim.crew import Crew
 from tests.sim.host import Host
-from tests.sim.knobs import NEVER
 from tests.sim.loop import State
 from tests.sim.network import OUTAGES, Link
+from tests.sim.themes import NEVER
 from tests.sim.world import COMPLETE, ROUTES, World
 
 _OPEN_SHARDS_MAX = 16
@@ -36,6 +36,7 @@ class Weather:
         self._writing: asyncio.Task[None] | None = None
         self._outages = 0
         self._java = 0
+        self._unlisted_until_s = 0.0
         self._at_rows = random.Random(f"at rows {seed}")
 
     def start(self) -> None:
@@ -43,6 +44,10 @@ class Weather:
         self._writing = asyncio.create_task(self._write())
         if knobs.frozen_at_row_p or knobs.cut_off_at_row_p:
             self._world.on_row_request = self._strike
+        if knobs.frozen_after_read_p:
+            self._world.on_row_read = self._strike_reader
+        if knobs.first_listing_late_s:
+            self._world.on_first_row = self._delay_first_listing
         for mean_s, happen in (
             (knobs.wall_jump_every_s, self._jump),
             (knobs.burst_every_s, self._burst),
@@ -55,6 +60,7 @@ class Weather:
             (knobs.crash_every_s, self._crash),
             (knobs.freeze_every_s, self._freeze),
             (knobs.outage_every_s, self._outage),
+            (knobs.unlisted_every_s, self._unlisted),
             (knobs.refusing_every_s, self._refusing),
             (knobs.letters_failing_every_s, self._letters_failing),
             (knobs.row_deleted_every_s, self._delete_row),
@@ -73,13 +79,13 @@ class Weather:
             task.cancel()
         self._tasks.clear()
         world.calm = True
-        world.on_row_request = lambda _: None
+        world.on_row_request = world.on_row_read = lambda _: None
         world.letters_failing = False
         world.refusing.clear()
         for shard in world.all_shards():
             shard.hidden_answers = 0
         for service in world.services.values():
-            service.outage = None
+            service.outage = service.unlisted = None
         for host in world.hosts:
             host.calm()
             if host.process.state is State.FROZEN:
@@ -255,6 +261,11 @@ class Weather:
             kind = rng.choice(("lost", "mute"))
             self._tasks.append(asyncio.create_task(self._cut_off(host, host.leases, kind, self._silence_s(host))))
 
+    def _strike_reader(self, host: Host) -> None:
+        """It asks what became of a write whose answer was lost, and falls silent when it knows."""
+        if self._at_rows.random() < self._knobs.frozen_after_read_p:
+            self._tasks.append(asyncio.create_task(self._freeze_later(host)))
+
     async def _freeze_later(self, host: Host) -> None:
         await asyncio.sleep(self._at_rows.random() * self._at_rows.choice((1.0, 4.0)))
         self._stop(host, self._silence_s(host))
@@ -296,6 +307,23 @@ class Weather:
         await asyncio.sleep(seconds)
         link.outage = None
 
+    async def _unlisted(self, rng: random.Random) -> None:
+        """DescribeStream is throttled for all: the account's ten calls a second are others'."""
+        await self._unlist("throttled", rng.uniform(2.0, self._knobs.outage_max_s))
+
+    def _delay_first_listing(self) -> None:
+        rng = random.Random(f"first listing {self._seed}")
+        seconds = self._knobs.first_listing_late_s * rng.uniform(0.9, 1.0)
+        self._tasks.append(asyncio.create_task(self._unlist("lost", seconds)))
+
+    async def _unlist(self, kind: str, seconds: float) -> None:
+        streams, until_s = self._world.services["streams"], self._world.now_s + seconds
+        self._tell("unlisted", f"{kind} for {seconds:.1f} s")
+        streams.unlisted, self._unlisted_until_s = kind, max(until_s, self._unlisted_until_s)
+        await asyncio.sleep(seconds)
+        if self._unlisted_until_s <= until_s:
+            streams.unlisted = None
+
     async def _refusing(self, rng: random.Random) -> None:
         world, route = self._world, rng.choice(list(ROUTES))
         self._outages += 1
@@ -319,7 +347,13 @@ class Weather:
         if rows:
             shard_id = rng.choice(sorted(rows))
             self._tell("row_deleted", shard_id[-8:])
-            self._world.row_changed(None, "delete", rows.pop(shard_id), None)
+            row = rows.pop(shard_id)
+            self._world.row_changed(None, "delete", row, None)
+            if self._knobs.remade_p and rng.random() < self._knobs.remade_p:
+                rows[shard_id] = Lease(
+                    shard_id, parents=row.parents, stream_arn=row.stream_arn, start_time_ms=row.start_time_ms
+                )
+                self._world.row_changed(None, "create", None, rows[shard_id])
 
     async def _delete_table(self, rng: random.Random) -> None:
         rows = self._world.leases.rows

@@ -60,6 +60,8 @@ class World:
         self.letters = MemoryQueue("letters", self.clock, message_bytes_max=MESSAGE_BYTES_MAX)
         self.letters_failing = False
         self.on_row_request: Callable[[Host], None] = lambda _: None  # one of a worker's has taken effect
+        self.on_row_read: Callable[[Host], None] = lambda _: None  # one has asked for a row by itself
+        self.on_first_row: Callable[[], None] = lambda: None  # at LATEST
         self.queues_failed_s = -math.inf  # when a queue last refused anything
         self.refusing: Counter[str] = Counter()  # by route: the number of the outage, 0 for none
         for route, queue in self.queues.items():
@@ -102,6 +104,8 @@ class World:
         if row is not None and operation != "renew":
             text = f"row {row.shard_id[-8:]} {operation}: {row.owner} {row.counter} {row.checkpoint[-6:]}"
             self.story.tell(self.now_s, "world" if host is None else host.name, text)
+        if operation == "create" and self.oracle.no_row_yet:
+            self.on_first_row()
         self.oracle.row_changed(host, operation, before, after)
         if host is not None and host.alive:
             self.on_row_request(host)
