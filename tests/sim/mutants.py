@@ -252,17 +252,17 @@ MUTANTS: Final = (
         "partial-failure-ignored",
         34,
         _DELIVERY,
-        "            if isinstance(outcome, Accepted):\n                accepted",
-        "            if isinstance(outcome, Accepted | Refused):\n                accepted",
+        "            if not isinstance(outcome, Accepted)\n",
+        "            if not isinstance(outcome, Accepted | Refused)\n",
     ),
     Mutant(
         "partial-failure-fails-all",
         34,
         _DELIVERY,
-        "        for entry, outcome in zip(batch, outcomes, strict=True):\n",
+        "        refused = [\n            (entry, outcome)\n",
         "        bad = [outcome for outcome in outcomes if isinstance(outcome, Refused)][:1]\n"
         "        outcomes = bad * len(outcomes) if bad else outcomes\n"
-        "        for entry, outcome in zip(batch, outcomes, strict=True):\n",
+        "        refused = [\n            (entry, outcome)\n",
     ),
     Mutant(
         "too-large-dropped",
