@@ -20,6 +20,7 @@ from poller.errors import Throttled
 from poller.events import Event
 from poller.model import Lease
 from poller.observe import fleet_metrics, record_metrics
+from poller.observe.exposition import merged
 from poller.observe.metrics import Metrics
 from poller.observe.status import Report
 from poller.observe.watch import Watch
@@ -31,11 +32,12 @@ ROOT = Path(__file__).parents[2]
 RULES = ROOT / "config/prometheus/alerts.yml"
 CASES = ROOT / "config/prometheus/alerts_test.yml"
 RUNBOOK = (ROOT / "docs/runbook.md").read_text("utf-8")
-# What the design asks for, and one without which restarts would hide all others.
+# What the design asks for, and two without which restarts, and a process that stands still, would hide all others.
 NAMES = [
     "Absent",
     "NotReady",
     "Restarting",
+    "ProcessSilent",
     "RetryingTooLong",
     "DataLossSoon",
     "DataLost",
@@ -71,7 +73,7 @@ def series_names() -> set[str]:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         names |= {f"{name}_info"} if family.type == "info" else {name}
         names |= {f"{name}_{part}" for part in ("bucket", "sum", "count") if family.type == "histogram"}
-    return names | {"poller_ready"}
+    return names | {"poller_ready"} | set(re.findall(r"^# TYPE (\w+)", merged({1: None}).decode(), re.MULTILINE))
 
 
 def blocks(language: str) -> list[str]:
@@ -117,8 +119,9 @@ def test_a_rule_is_about_streams_and_shards_not_about_whoever_tells_of_them() ->
             label.strip() for by in re.findall(r"\b(?:by|on) \(([^)]+)\)", rule["expr"]) for label in by.split(",")
         }
         assert {"job", "namespace"} <= groups, name
-        assert ("instance" in groups) is (name in ("PollerNotReady", "PollerRestarting")), name
-        assert "process" not in groups, name
+        of_a_service = name in ("PollerNotReady", "PollerRestarting", "PollerProcessSilent")
+        assert ("instance" in groups) is of_a_service, name
+        assert ("process" in groups) is (name == "PollerProcessSilent"), name
 
 
 def test_every_code_by_which_aws_throttles_counts_as_throttling() -> None:
@@ -153,7 +156,8 @@ def parse(command: click.Command, arguments: list[str]) -> None:
         _, found, arguments = command.resolve_command(click.Context(command), arguments)
         assert found is not None
         command = found
-    command.make_context("poller", arguments).close()
+    # With the settings of the whole: a command keeps the first help option that it was asked for.
+    command.make_context("poller", arguments, **commands.context_settings).close()
 
 
 def commands_of_the_runbook() -> list[str]:
@@ -213,5 +217,5 @@ def test_what_the_runbook_calls_by_name_is_there() -> None:
     leaves = {setting.rpartition(".")[2] for setting in settings}
     logged = {kind.name() for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)}
     labels = {*fleet_metrics.LOST, *record_metrics.LOSSES, *record_metrics.DEAD_LETTERS}
-    parts = {"start", "streams", "route"}
+    parts = {"start", "streams", "route", "process"}
     assert words - dotted <= leaves | logged | labels | parts
