@@ -16,7 +16,8 @@ import pytest
 from poller import events
 from poller.aws import errors as aws_errors
 from poller.cli import commands
-from poller.errors import Throttled
+from poller.decide.pacing import STRETCHED_MAX_S
+from poller.errors import ConfigurationError, Throttled
 from poller.events import Event
 from poller.model import Lease
 from poller.observe import fleet_metrics, record_metrics
@@ -24,6 +25,7 @@ from poller.observe.exposition import merged
 from poller.observe.metrics import Metrics
 from poller.observe.status import Report
 from poller.observe.watch import Watch
+from poller.run import shard
 from poller.run.clock import SystemClock
 from poller.settings import load
 from poller.settings.sources import variables
@@ -122,6 +124,17 @@ def test_a_rule_is_about_streams_and_shards_not_about_whoever_tells_of_them() ->
         of_a_service = name in ("PollerNotReady", "PollerRestarting", "PollerProcessSilent")
         assert ("instance" in groups) is of_a_service, name
         assert ("process" in groups) is (name == "PollerProcessSilent"), name
+
+
+def test_a_shard_that_is_polled_as_seldom_as_can_be_is_polled() -> None:
+    longest_s = STRETCHED_MAX_S * (1 + shard._SPREAD + 0.5 / shard._TICKS)
+    with pytest.raises(ConfigurationError, match="IDLE_MAX"):
+        load({"POLLER_TABLE": "Uploads", "POLLER_QUEUE": "jobs", "POLLER_POLLING__IDLE_MAX": "301s"}, None)
+    [over_s] = re.findall(r"> (\d+)", rules()["PollerNotPolled"]["expr"])
+    # A call that is given up and made again is no reason either.
+    assert int(over_s) >= longest_s + 30
+    alarm = import_module("yaml").safe_load((ROOT / "config/cloudwatch/alarms.yml").read_text("utf-8"))
+    assert alarm["Resources"]["PollerNotPolled"]["Properties"]["Threshold"] == int(over_s)
 
 
 def test_every_code_by_which_aws_throttles_counts_as_throttling() -> None:
