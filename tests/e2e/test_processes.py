@@ -116,7 +116,7 @@ class Shared(NamedTuple):
 
     livez: tuple[int, str]
     healthcheck: int
-    processes: list[dict[str, Any]]
+    status: dict[str, Any]
     metrics: str
     frozen: tuple[int, str]
     frozen_s: float
@@ -148,8 +148,7 @@ def live_together(pair: Pair) -> Shared:
         for pid in workers:
             os.kill(pid, signal.SIGTERM)
         code, seconds = daemon.terminate()
-    processes = json.loads(status)["processes"]
-    return Shared(livez, health.returncode, processes, metrics, frozen, frozen_s, code, seconds)
+    return Shared(livez, health.returncode, json.loads(status), metrics, frozen, frozen_s, code, seconds)
 
 
 @pytest.fixture(scope="module")
@@ -260,9 +259,12 @@ def test_two_workers_share_the_shards_behind_one_port(together: Future[Shared], 
     assert {number for number, count in delivered if float(count) > 0} == {"1", "2"}
     assert sum(float(count) for _, count in delivered) == 2 * SHARDS
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
-    for number, process in enumerate(seen.processes, start=1):
+    assert (seen.status["ready"], seen.status["verdict"]["level"]) == (True, "ok")
+    assert seen.status["verdict"]["text"].startswith("Both processes are well. Process 1: ")
+    processes = seen.status["processes"]
+    for number, process in enumerate(processes, start=1):
         assert (process["process"], process["up"], process["status"]["ready"]) == (number, True, True)
-    assert {process["status"]["worker_id"] for process in seen.processes} == {
+    assert {process["status"]["worker_id"] for process in processes} == {
         event["worker_id"] for event in pair.daemon.events("daemon_starting")
     }
     assert [event["process"] for event in pair.daemon.events("http_listening")] == [0]

@@ -535,7 +535,9 @@ def stretched(idle_max_s: float) -> IdlePollingStretched:
     )
 
 
-def test_a_pause_that_a_budget_stretches_is_not_held_against_a_shard_and_more_than_twice_as_long_is(story: Story) -> None:
+def test_a_pause_that_a_budget_stretches_is_not_held_against_a_shard_and_more_than_twice_as_long_is(
+    story: Story,
+) -> None:
     story.tell(stretched(100.0))
 
     assert story.wait(2 * 100 + 10, polling=False).parts() == []
