@@ -26,7 +26,9 @@ content or key.
 - The series of a shard begin when this worker reads it and end when it does not any more. Of two workers only one tells
   of a shard.
 - With `metrics.per_shard = false` the series of shards have no label `shard`, and stand for this worker's worst one.
-- `poller_process_...` is read from `/proc`, and not there without one.
+- `poller_process_...` is read from `/proc`, and not there without one. With `--processes N` each series has a label
+  `process` more, and there is `poller_process_up{process}`: 1 while that process answers, 0 while it does not or is not
+  started; [fleet.md](fleet.md) tells more.
 
 What may wake somebody: [config/prometheus/alerts.yml](../config/prometheus/alerts.yml), with the
 [runbook](runbook.md). A dashboard: `config/grafana/`. The same in CloudWatch:

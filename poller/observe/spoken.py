@@ -19,5 +19,6 @@ def spoken(seconds: float) -> str:
     return f"{whole} s"
 
 
-def counted(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
+def counted(count: int, word: str, words: str = "") -> str:
+    """`words`: of several, where an s does not do."""
+    return f"{count:,} {word if count == 1 else words or f'{word}s'}"

@@ -37,6 +37,9 @@ class Level(StrEnum):
     TROUBLE = "trouble"
 
 
+_LOUDNESS: Final = tuple(Level)
+
+
 class Verdict(NamedTuple):
     level: Level
     text: str
@@ -112,8 +115,7 @@ def verdict(seen: Seen) -> Verdict:
 
 def overall(verdicts: Mapping[str, Verdict], tallies: Iterable[Tally]) -> Verdict:
     """The verdict on several streams, by name: that of the one that is worst off, or on all of them together."""
-    order = list(Level)
-    name, worst = max(verdicts.items(), key=lambda one: order.index(one[1].level))
+    name, worst = max(verdicts.items(), key=lambda one: _LOUDNESS.index(one[1].level))
     if worst.level is Level.STOPPING:
         return worst
     if worst.level in (Level.OK, Level.ATTENTION):
@@ -122,6 +124,20 @@ def overall(verdicts: Mapping[str, Verdict], tallies: Iterable[Tally]) -> Verdic
     as_bad = sum(one.level not in (Level.OK, Level.ATTENTION) for one in verdicts.values()) - 1
     others = f" {counted(as_bad, 'other stream')} not ready either." if as_bad else ""
     return Verdict(worst.level, f"Stream {name}: {worst.text}{others}")
+
+
+def of_processes(verdicts: Mapping[int, Verdict]) -> Verdict:
+    """The verdict on several processes, by number: that of the one that is worst off, and how many are as badly."""
+    number, worst = max(verdicts.items(), key=lambda one: _LOUDNESS.index(one[1].level))
+    text = f"Process {number}: {worst.text}"
+    if worst.level is Level.OK:
+        all_ = {1: "", 2: "Both processes are well. "}.get(len(verdicts), f"All {len(verdicts)} processes are well. ")
+        return Verdict(worst.level, all_ + text)
+    ready = worst.level is Level.ATTENTION
+    as_bad = [one for one in verdicts.values() if one.level is not Level.OK and (one.level is Level.ATTENTION) is ready]
+    others = counted(len(as_bad) - 1, "other process", "other processes")
+    what = "worth a look as well" if ready else "not ready either"
+    return Verdict(worst.level, f"{text} {others} {what}." if len(as_bad) > 1 else text)
 
 
 # --- nothing is wrong -------------------------------------------------------------------------------------------------

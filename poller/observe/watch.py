@@ -174,6 +174,7 @@ class Watch:
         known.worker_failed = Fault(since, _brief(event.error))
         known.working_at = known.discovered_at = known.looked_at = known.fleet = None
         known.discovery_failing = known.lease_table_failing = known.paused_at = None
+        known.stretched_until = now
         known.nobodys.clear()
         known.shards.clear()
         known.unpolled.clear()

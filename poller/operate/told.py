@@ -66,8 +66,9 @@ def _streams(document: Object, prefix: str) -> Iterator[StreamTold]:
         for one in document["processes"]:
             name = f"process {one['process']}"
             if one["status"] is None:
-                level = Level.TROUBLE if one.get("started_at") else Level.STARTING
-                yield StreamTold(name, level, "It does not answer.", {}, {})
+                silent = {"level": "trouble" if one.get("started_at") else "starting", "text": "It does not answer."}
+                verdict = one.get("verdict") or silent
+                yield StreamTold(name, _level(verdict), plain(verdict["text"]), {}, {})
             else:
                 yield from _streams(one["status"], f"{name}: ")
         return

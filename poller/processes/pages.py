@@ -15,7 +15,9 @@ from poller.observe.health import Reason
 from poller.observe.http import Answer, Page, Queried, Query
 from poller.observe.page import front_page
 from poller.observe.selection import Wanted
+from poller.observe.spoken import spoken
 from poller.observe.status import Object, Times, json_answer, not_wanted
+from poller.observe.verdict import START_S, Level, Verdict, of_processes
 from poller.run.ports import Clock
 
 _NO_QUERY: Final[Query] = {}
@@ -45,6 +47,19 @@ class Said(msgspec.Struct):
 
     ready: bool
     reasons: list[dict[str, Any]]
+
+
+class Sentence(msgspec.Struct):
+    """A verdict, as an object of JSON."""
+
+    level: Level
+    text: str
+
+
+class Judged(msgspec.Struct):
+    """What is read of a worker's `/status`."""
+
+    verdict: Sentence
 
 
 class Front:
@@ -86,24 +101,33 @@ class Front:
         return json_answer({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
 
     async def status(self, query: Query = _NO_QUERY) -> Answer:
-        """Of each process what its own page has, or what `query` wants of it, as `status`; null: no answer."""
+        """The verdict on all, and of each process what its own page has, or what `query` wants of it, as `status`.
+
+        null: no answer; then the `verdict` beside it is ours.
+        """
         try:
             Wanted.of(query)
         except ValueError as error:
             return not_wanted(error)
         asked = f"?{urlencode(dict(query))}" if query else ""
         answers, times = await self._ask(f"/status{asked}"), Times(self._clock)
+        verdicts = {worker.number: self._verdict(worker, answer) for worker, answer in answers}
+        verdict = of_processes(verdicts)
         processes: list[Object] = [
             {
                 "process": worker.number,
                 "pid": worker.pid,
                 "up": answer is not None,
                 "started_at": times.at(worker.started_at),
+                "verdict": verdicts[worker.number]._asdict(),
                 "status": msgspec.Raw(answer.body) if answer else None,
             }
             for worker, answer in answers
         ]
-        return json_answer({"version": __version__, "now": times.of_wall(times.wall_s), "processes": processes})
+        whole = {"verdict": verdict._asdict(), "ready": verdict.level in (Level.OK, Level.ATTENTION)}
+        return json_answer(
+            {"version": __version__, "now": times.of_wall(times.wall_s), **whole, "processes": processes}
+        )
 
     async def _ask(self, path: str) -> list[tuple[Worker, Answer | None]]:
         answers = await asyncio.gather(*(worker.ask(path) for worker in self._workers))
@@ -116,6 +140,20 @@ class Front:
             reasons = msgspec.json.decode(answer.body, type=Said).reasons
         for reason in reasons:
             yield {"process": worker.number, **reason}
+
+    def _verdict(self, worker: Worker, answer: Answer | None) -> Verdict:
+        """The worker's own; of one that says nothing what can be said from outside."""
+        if answer is not None:
+            own = msgspec.json.decode(answer.body, type=Judged).verdict
+            return Verdict(own.level, own.text)
+        if worker.ended_at is not None:
+            return Verdict(Level.STOPPING, "It has ended, and the others leave.")
+        reason = self._silent(worker)
+        lasting_s = self._clock.monotonic() - reason.since
+        if reason.part == "start":
+            return Verdict(Level.STARTING if lasting_s <= START_S else Level.TROUBLE, reason.text)
+        text = f"It has not answered for {spoken(lasting_s)}: its event loop stands still, or the process is frozen."
+        return Verdict(Level.TROUBLE, text)
 
     def _silent(self, worker: Worker) -> Reason:
         if worker.started_at is None:

@@ -116,10 +116,11 @@ class Shared(NamedTuple):
 
     livez: tuple[int, str]
     healthcheck: int
-    processes: list[dict[str, Any]]
+    status: dict[str, Any]
     metrics: str
     frozen: tuple[int, str]
     frozen_s: float
+    frozen_verdict: dict[str, str]
     code: int
     seconds: float
 
@@ -144,12 +145,15 @@ def live_together(pair: Pair) -> Shared:
         began = time.monotonic()
         frozen = pair.get("/livez")
         frozen_s = time.monotonic() - began
+        frozen_status = pair.get("/status")[1]
         os.kill(workers[1], signal.SIGCONT)
         for pid in workers:
             os.kill(pid, signal.SIGTERM)
         code, seconds = daemon.terminate()
-    processes = json.loads(status)["processes"]
-    return Shared(livez, health.returncode, processes, metrics, frozen, frozen_s, code, seconds)
+    frozen_verdict = json.loads(frozen_status)["verdict"]
+    return Shared(
+        livez, health.returncode, json.loads(status), metrics, frozen, frozen_s, frozen_verdict, code, seconds
+    )
 
 
 @pytest.fixture(scope="module")
@@ -260,9 +264,12 @@ def test_two_workers_share_the_shards_behind_one_port(together: Future[Shared], 
     assert {number for number, count in delivered if float(count) > 0} == {"1", "2"}
     assert sum(float(count) for _, count in delivered) == 2 * SHARDS
     assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
-    for number, process in enumerate(seen.processes, start=1):
+    assert (seen.status["ready"], seen.status["verdict"]["level"]) == (True, "ok")
+    assert seen.status["verdict"]["text"].startswith("Both processes are well. Process 1: ")
+    processes = seen.status["processes"]
+    for number, process in enumerate(processes, start=1):
         assert (process["process"], process["up"], process["status"]["ready"]) == (number, True, True)
-    assert {process["status"]["worker_id"] for process in seen.processes} == {
+    assert {process["status"]["worker_id"] for process in processes} == {
         event["worker_id"] for event in pair.daemon.events("daemon_starting")
     }
     assert [event["process"] for event in pair.daemon.events("http_listening")] == [0]
@@ -271,6 +278,9 @@ def test_two_workers_share_the_shards_behind_one_port(together: Future[Shared], 
 def test_one_that_is_frozen_fails_the_liveness_of_all_within_its_bound(together: Future[Shared]) -> None:
     assert together.result().frozen == (503, "process 2 does not answer\n")
     assert together.result().frozen_s < 4.0
+    verdict = together.result().frozen_verdict
+    assert verdict["level"] == "trouble"
+    assert re.match(r"Process 2: It has not answered for [0-9.]+ s: ", verdict["text"])
 
 
 def test_a_signal_to_everyone_ends_all_of_them_in_order_and_in_time(together: Future[Shared], pair: Pair) -> None:

@@ -7,8 +7,11 @@ import pytest
 from poller.decide.cost import MONTH_S, costs
 from poller.decide.pacing import STRETCHED_MAX_S, PacingLimits
 from poller.events import Event, FleetSeen, IdlePollingRestored, IdlePollingStretched, PageRead
+from poller.observe.health import Bounds, readiness
+from poller.observe.watch import Watch
 from poller.run.spending import Spending
 from poller.run.thrift import Thrift
+from poller.settings import load
 from tests.memory.clock import ManualClock
 from tests.rig import PRICES, TABLE, Options, Rig
 from tests.virtual import VirtualClock, run
@@ -74,6 +77,31 @@ def test_a_budget_that_is_not_enough_leaves_a_poll_in_five_minutes() -> None:
             await clock.sleep(HOUR_S)
             polls = len([event for event in rig.events[since:] if isinstance(event, PageRead)])
         assert HOUR_S / STRETCHED_MAX_S - 1 <= polls <= HOUR_S / STRETCHED_MAX_S + 1
+
+    run(story)
+
+
+def test_pauses_that_a_budget_stretches_ring_no_alert_and_leave_the_worker_ready() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(monthly_budget_usd=0.01))
+        known = Watch(["default"], clock.monotonic)
+        bounds = Bounds.of(load({"POLLER_TABLE": TABLE, "POLLER_QUEUE": "jobs"}, None))
+        gaps_s, polled_at = [0.0], clock.monotonic()
+
+        def heard(event: Event) -> None:
+            nonlocal polled_at
+            known(event)
+            if isinstance(event, PageRead):
+                gaps_s.append(clock.monotonic() - polled_at)
+                polled_at = clock.monotonic()
+
+        async with rig.running(rig.worker(emit=heard)):
+            for _ in range(round(3 * HOUR_S / 10)):
+                await clock.sleep(10)
+                shards = [one for one in readiness(known.known, bounds, clock.monotonic()) if "shard" in one.part]
+                assert shards == []
+        # PollerNotPolled rings after 420.
+        assert STRETCHED_MAX_S - 60 < max(gaps_s) <= 360.0
 
     run(story)
 

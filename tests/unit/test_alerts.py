@@ -16,13 +16,16 @@ import pytest
 from poller import events
 from poller.aws import errors as aws_errors
 from poller.cli import commands
-from poller.errors import Throttled
+from poller.decide.pacing import STRETCHED_MAX_S
+from poller.errors import ConfigurationError, Throttled
 from poller.events import Event
 from poller.model import Lease
 from poller.observe import fleet_metrics, record_metrics
+from poller.observe.exposition import merged
 from poller.observe.metrics import Metrics
 from poller.observe.status import Report
 from poller.observe.watch import Watch
+from poller.run import shard
 from poller.run.clock import SystemClock
 from poller.settings import load
 from poller.settings.sources import variables
@@ -31,11 +34,12 @@ ROOT = Path(__file__).parents[2]
 RULES = ROOT / "config/prometheus/alerts.yml"
 CASES = ROOT / "config/prometheus/alerts_test.yml"
 RUNBOOK = (ROOT / "docs/runbook.md").read_text("utf-8")
-# What the design asks for, and one without which restarts would hide all others.
+# What the design asks for, and two without which restarts, and a process that stands still, would hide all others.
 NAMES = [
     "Absent",
     "NotReady",
     "Restarting",
+    "ProcessSilent",
     "RetryingTooLong",
     "DataLossSoon",
     "DataLost",
@@ -71,7 +75,7 @@ def series_names() -> set[str]:
         name = f"{family.name}_total" if family.type == "counter" else family.name
         names |= {f"{name}_info"} if family.type == "info" else {name}
         names |= {f"{name}_{part}" for part in ("bucket", "sum", "count") if family.type == "histogram"}
-    return names | {"poller_ready"}
+    return names | {"poller_ready"} | set(re.findall(r"^# TYPE (\w+)", merged({1: None}).decode(), re.MULTILINE))
 
 
 def blocks(language: str) -> list[str]:
@@ -117,8 +121,20 @@ def test_a_rule_is_about_streams_and_shards_not_about_whoever_tells_of_them() ->
             label.strip() for by in re.findall(r"\b(?:by|on) \(([^)]+)\)", rule["expr"]) for label in by.split(",")
         }
         assert {"job", "namespace"} <= groups, name
-        assert ("instance" in groups) is (name in ("PollerNotReady", "PollerRestarting")), name
-        assert "process" not in groups, name
+        of_a_service = name in ("PollerNotReady", "PollerRestarting", "PollerProcessSilent")
+        assert ("instance" in groups) is of_a_service, name
+        assert ("process" in groups) is (name == "PollerProcessSilent"), name
+
+
+def test_a_shard_that_is_polled_as_seldom_as_can_be_is_polled() -> None:
+    longest_s = STRETCHED_MAX_S * (1 + shard._SPREAD + 0.5 / shard._TICKS)
+    with pytest.raises(ConfigurationError, match="IDLE_MAX"):
+        load({"POLLER_TABLE": "Uploads", "POLLER_QUEUE": "jobs", "POLLER_POLLING__IDLE_MAX": "301s"}, None)
+    [over_s] = re.findall(r"> (\d+)", rules()["PollerNotPolled"]["expr"])
+    # A call that is given up and made again is no reason either.
+    assert int(over_s) >= longest_s + 30
+    alarm = import_module("yaml").safe_load((ROOT / "config/cloudwatch/alarms.yml").read_text("utf-8"))
+    assert alarm["Resources"]["PollerNotPolled"]["Properties"]["Threshold"] == int(over_s)
 
 
 def test_every_code_by_which_aws_throttles_counts_as_throttling() -> None:
@@ -153,7 +169,8 @@ def parse(command: click.Command, arguments: list[str]) -> None:
         _, found, arguments = command.resolve_command(click.Context(command), arguments)
         assert found is not None
         command = found
-    command.make_context("poller", arguments).close()
+    # With the settings of the whole: a command keeps the first help option that it was asked for.
+    command.make_context("poller", arguments, **commands.context_settings).close()
 
 
 def commands_of_the_runbook() -> list[str]:
@@ -213,5 +230,5 @@ def test_what_the_runbook_calls_by_name_is_there() -> None:
     leaves = {setting.rpartition(".")[2] for setting in settings}
     logged = {kind.name() for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)}
     labels = {*fleet_metrics.LOST, *record_metrics.LOSSES, *record_metrics.DEAD_LETTERS}
-    parts = {"start", "streams", "route"}
+    parts = {"start", "streams", "route", "process"}
     assert words - dotted <= leaves | logged | labels | parts

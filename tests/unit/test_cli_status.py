@@ -238,6 +238,20 @@ def test_of_several_processes_the_one_that_does_not_answer_is_the_worst() -> Non
     assert "process 0: Uploads" in drawn(seen)
 
 
+def test_the_verdict_on_several_processes_is_their_parents_where_it_tells_one() -> None:
+    starts = {"level": "starting", "text": "It is started soon."}
+    processes = [
+        {"process": 1, "started_at": "2026-11-23T08:00:00Z", "status": document(report()[0])},
+        {"process": 2, "started_at": None, "status": None, "verdict": starts},
+    ]
+    whole = {"level": "starting", "text": "Process 2: It is started soon."}
+    seen = told({"now": "2026-11-23T08:00:00Z", "verdict": whole, "ready": False, "processes": processes})
+
+    assert (seen.ready, seen.level, seen.text) == (False, "starting", "Process 2: It is started soon.")
+    assert drawn(seen).startswith(" STARTING  Process 2: It is started soon.")
+    assert [(one.name, one.text) for one in seen.streams][1] == ("process 2", "It is started soon.")
+
+
 def drawn(seen: Any) -> str:
     from rich.console import Console
 

@@ -20,6 +20,8 @@ from poller.events import (
     DiscoveryFailed,
     Event,
     FleetSeen,
+    IdlePollingRestored,
+    IdlePollingStretched,
     LeaseLost,
     LeaseTableFailing,
     LeaseTableRecovered,
@@ -522,6 +524,46 @@ def test_an_event_of_a_shard_that_is_not_mine_changes_nothing(story: Story) -> N
     story.tell(page("Z"), failing("Z"), ShardBehind(stream=STREAM, shard="Z", behind_s=9.0, oldest_created_s=1.0))
     assert "Z" not in story.watch.known.shards
     assert story.parts() == []
+
+
+# --- a budget ---------------------------------------------------------------------------------------------------------
+
+
+def stretched(idle_max_s: float) -> IdlePollingStretched:
+    return IdlePollingStretched(
+        stream=STREAM, idle_max_s=idle_max_s, wanted_s=1.0, budget_usd=1.0, other_usd=0.5, kept=True
+    )
+
+
+def test_a_pause_that_a_budget_stretches_is_not_held_against_a_shard_and_more_than_twice_as_long_is(
+    story: Story,
+) -> None:
+    story.tell(stretched(100.0))
+
+    assert story.wait(2 * 100 + 10, polling=False).parts() == []
+    assert story.wait(1, polling=False).parts() == ["shard A", "shard B"]
+
+
+def test_pauses_that_have_begun_may_last_when_they_are_to_be_shorter(story: Story) -> None:
+    story.tell(stretched(100.0), stretched(20.0))
+
+    assert story.wait(210, polling=False).parts() == []
+
+
+def test_pauses_that_have_begun_may_last_when_the_budget_suffices_again(story: Story) -> None:
+    story.tell(stretched(100.0), IdlePollingRestored(stream=STREAM, idle_max_s=1.0))
+
+    assert story.wait(190, polling=False).parts() == []
+    assert story.wait(11).wait(11, polling=False).parts() == ["shard A", "shard B"]
+
+
+def test_a_worker_that_is_begun_again_begins_without_longer_pauses(story: Story) -> None:
+    story.tell(stretched(100.0))
+    story.tell(TaskFailed(stream=STREAM, task="worker", error="KeyError in shard.py:1", retry_in_s=1.0))
+    story.mine.clear()
+    story.discovered().take("A").look().poll()
+
+    assert story.wait(11, polling=False).parts() == ["shard A"]
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------

@@ -105,20 +105,82 @@ async def test_a_frozen_one_or_a_dead_one_fails_the_liveness_of_all() -> None:
     assert (answer.status, answer.body) == (503, b"process 2 does not answer\nprocess 3 does not answer\n")
 
 
+def status(level: str, text: str) -> Answer:
+    verdict = {"level": level, "text": text}
+    ready = level in ("ok", "attention")
+    return Answer(json.dumps({"worker_id": "me", "verdict": verdict, "ready": ready}).encode() + b"\n")
+
+
+WELL = status("ok", "All 8 shards are read.")
+
+
 async def test_the_status_has_an_entry_for_each_process() -> None:
-    answer = await front(FakeWorker(1, Answer(b'{"worker_id":"me"}\n')), FakeWorker(2, started_at=None)).status()
+    answer = await front(FakeWorker(1, WELL), FakeWorker(2, started_at=None)).status()
     first, second = json.loads(answer.body)["processes"]
 
-    assert (first["process"], first["up"], first["status"]) == (1, True, {"worker_id": "me"})
+    assert (first["process"], first["up"], first["status"]) == (1, True, json.loads(WELL.body))
+    assert first["verdict"] == first["status"]["verdict"]
     assert (second["process"], second["up"], second["status"], second["started_at"]) == (2, False, None, None)
 
 
+async def whole(*workers: FakeWorker, after_s: float = 0.0) -> tuple[bool, str, str]:
+    """What `/status` says of all of them: ready, level and text of the verdict."""
+    clock = ManualClock()
+    pages = Front(workers, clock)
+    clock.advance(after_s)
+    body = json.loads((await pages.status()).body)
+    return body["ready"], body["verdict"]["level"], body["verdict"]["text"]
+
+
+async def test_where_all_are_well_the_verdict_says_so_and_what_the_first_one_does() -> None:
+    both = await whole(FakeWorker(1, WELL), FakeWorker(2, WELL))
+    assert both == (True, "ok", "Both processes are well. Process 1: All 8 shards are read.")
+    three = await whole(*(FakeWorker(number, WELL) for number in (1, 2, 3)))
+    assert three == (True, "ok", "All 3 processes are well. Process 1: All 8 shards are read.")
+    assert await whole(FakeWorker(1, WELL)) == (True, "ok", "Process 1: All 8 shards are read.")
+
+
+async def test_the_verdict_is_that_of_the_process_that_is_worst_off_and_tells_how_many_others_are_as_badly() -> None:
+    look, trouble = status("attention", "1 min behind."), status("trouble", "Queue jobs refuses.")
+
+    one = await whole(FakeWorker(1, WELL), FakeWorker(2, look))
+    assert one == (True, "attention", "Process 2: 1 min behind.")
+    two = await whole(FakeWorker(1, look), FakeWorker(2, look))
+    assert two == (True, "attention", "Process 1: 1 min behind. 1 other process worth a look as well.")
+    bad = await whole(FakeWorker(1, look), FakeWorker(2, trouble), FakeWorker(3, status("starting", "It starts.")))
+    assert bad == (False, "trouble", "Process 2: Queue jobs refuses. 1 other process not ready either.")
+    worse = await whole(*(FakeWorker(number, trouble) for number in (1, 2, 3)))
+    assert worse == (False, "trouble", "Process 1: Queue jobs refuses. 2 other processes not ready either.")
+
+
+NOW_S = 1000.0  # where the clock begins
+UNASKED = "It is started as soon as the first one has found all that the settings name."
+FROZEN = "It has not answered for 12 s: its event loop stands still, or the process is frozen."
+NEWBORN = "It was started just now, and has not answered yet."
+
+
+@pytest.mark.parametrize(
+    ("silent", "after_s", "level", "text"),
+    [
+        (FakeWorker(2, answered_at=NOW_S), 12.0, "trouble", FROZEN),
+        (FakeWorker(2, newborn=True, started_at=NOW_S), 12.0, "starting", NEWBORN),
+        (FakeWorker(2, started_at=None), 60.0, "starting", UNASKED),
+        (FakeWorker(2, started_at=None), 61.0, "trouble", UNASKED),
+        (FakeWorker(2, ended_at=NOW_S), 2.0, "stopping", "It has ended, and the others leave."),
+    ],
+)
+async def test_one_that_says_nothing_is_judged_from_outside(
+    silent: FakeWorker, after_s: float, level: str, text: str
+) -> None:
+    assert await whole(FakeWorker(1, WELL), silent, after_s=after_s) == (False, level, f"Process 2: {text}")
+
+
 async def test_what_is_asked_of_the_status_is_asked_of_each_process() -> None:
-    worker = FakeWorker(1, Answer(b"{}"))
-    status = front(worker).pages()["/status"]
-    assert isinstance(status, Queried)
-    assert (await status.answer({"shards": "50", "find": "a b&c=d"})).status == 200
-    assert (await status.answer({"shards": "<script>"})).status == 400
+    worker = FakeWorker(1, WELL)
+    page = front(worker).pages()["/status"]
+    assert isinstance(page, Queried)
+    assert (await page.answer({"shards": "50", "find": "a b&c=d"})).status == 200
+    assert (await page.answer({"shards": "<script>"})).status == 400
     assert worker.asked == ["/status?shards=50&find=a+b%26c%3Dd"]
 
 
