@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -108,6 +108,10 @@ class Fleet:
 
     def loads(self) -> dict[str, int]:
         return {worker_id: len(worker.keeper.tenures) for worker_id, worker in self.workers.items()}
+
+    def held(self, shards: Iterable[str]) -> bool:
+        """Has each of them an owner among the living?"""
+        return set(shards) <= {shard for worker in self.workers.values() for shard in worker.keeper.tenures}
 
     def balanced(self) -> bool:
         """Every open shard has an owner, and no worker has two more than another."""

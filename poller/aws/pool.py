@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
 from botocore import xform_name
@@ -94,7 +95,10 @@ class Pool:
             self._threads += 1
             threading.Thread(target=self._serve, name=f"{self._service}-{self._threads}", daemon=True).start()
         self._calls.put(call)
-        result: T = await call.waiter
+        try:
+            result: T = await call.waiter
+        finally:
+            del call  # it knows the waiter, and that its error, which knows this frame: a circle that stays for long
         return result
 
     def close(self) -> None:
@@ -128,7 +132,8 @@ class Pool:
             if started + self._connect_s >= call.not_after:
                 error = DeadlinePassed(f"{call.operation} on {call.target.name}: not sent, its deadline has passed")
             else:
-                result, error = self._attempt(call)
+                function = partial(call.function, *call.args, **call.kwargs)
+                result, error = _attempt(call.operation, call.target, function)
                 code = error.code if isinstance(error, AwsError) else "OK" if error is None else type(error).__name__
                 seconds = self._monotonic() - started
                 event = ApiCalled(service=self._service, operation=call.operation, code=code, seconds=seconds)
@@ -136,16 +141,8 @@ class Pool:
             call.loop.call_soon_threadsafe(self._settle, call, result, error, event)
         except RuntimeError:
             return  # the loop is closed: nobody waits any more
-
-    def _attempt(self, call: _Call) -> tuple[Any, Exception | None]:
-        try:
-            return call.function(*call.args, **call.kwargs), None
-        except Exception as error:  # noqa: BLE001 - a defect belongs to the caller, not to the thread
-            if not isinstance(error, FAR_SIDE) and not credentials_away(error):
-                return None, error
-            translated = translate(error, operation=call.operation, resource=call.target.name, arn=call.target.arn)
-            translated.__cause__ = error
-            return None, translated
+        finally:
+            del call, result, error  # the error knows the frame in which it was caught, and that one knows this
 
     # --- on the loop ---
 
@@ -178,6 +175,23 @@ class Pool:
     def _unavailable(self, operation: str, target: Target, code: str, text: str) -> Unavailable:
         message = f"{operation} on {target.name}: {text} ({code})"
         return Unavailable(message, operation=operation, resource=target.name, code=code, answered=False)
+
+
+def _attempt(operation: str, target: Target, function: Callable[[], Any]) -> tuple[Any, Exception | None]:
+    """What came of it. Nothing here may know the call: the error knows this frame, and the call's waiter the error."""
+    try:
+        return function(), None
+    except Exception as error:  # noqa: BLE001 - a defect belongs to the caller, not to the thread
+        if not isinstance(error, FAR_SIDE) and not credentials_away(error):
+            return None, error
+        return None, _translated(error, operation, target)
+
+
+def _translated(error: Exception, operation: str, target: Target) -> AwsError:
+    """Not in the frame that the error knows."""
+    translated = translate(error, operation=operation, resource=target.name, arn=target.arn)
+    translated.__cause__ = error
+    return translated
 
 
 class Calls(Protocol):

@@ -60,13 +60,16 @@ def new_leases(
     passed = already_read(shards, leases)
     parents_listed = {shard.parent_id for shard in shards.values() if shard.parent_id is not None}
     rows: list[Lease] = []
+    # What is read of shards has begun with one of these, or comes after it. A listing whose pages are of different
+    # moments may show an open shard and, below it, others that are closed already.
+    above = {shard.shard_id for shard in shards.values() if not shard.closed} | passed | leases.keys()
     for shard in in_lineage_order(shards):
         if shard.shard_id in leases or shard.shard_id in passed:
             continue
-        parent = shards.get(shard.parent_id) if shard.parent_id else None
         checkpoint, time_ms = start.checkpoint, start.time_ms
-        if shard.parent_id in leases or shard.parent_id in passed or (parent is not None and not parent.closed):
+        if shard.parent_id in above:
             checkpoint, time_ms = TRIM_HORIZON, None
+            above.add(shard.shard_id)
         elif checkpoint == LATEST and shard.closed:
             checkpoint = SHARD_END if shard.shard_id in parents_listed else TRIM_HORIZON
         rows.append(

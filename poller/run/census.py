@@ -208,7 +208,9 @@ class Census:
         self._ends.append(self._clock.monotonic())
         plan = self._board.plan
         if plan.peers:
-            await self._clock.sleep(self._rng.random() * min(_CHILDREN_SPREAD_S, plan.workers / DESCRIBE_PER_S))
+            # Not at once: meanwhile it shows whether others of its shards end as well.
+            spread_s = min(_CHILDREN_SPREAD_S, plan.workers / DESCRIBE_PER_S)
+            await self._clock.sleep(spread_s * (1 + self._rng.random()) / 2)
         rows = self._follower.rows(self._board.rows.values())
         if self._left_to_who_lists():
             return self._follower.known_children(shard_id, rows)

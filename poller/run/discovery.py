@@ -43,7 +43,8 @@ class Discovery:
 
     `shards` only grows from what pages show (a closed shard stays closed, whatever a stale page says) and forgets what
     several complete listings no longer have. `listed_from`: when the last complete one began. `doubtful`: the last look
-    left shards aside of which too little is known, and another one is worth while soon.
+    left shards aside of which too little is known, and another one is worth while soon. `left`: another stream is read
+    by now, and no more rows are made of this one.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Discovery:
         self._emit = emit
         self._rng = rng
         self._on_created = on_created
+        self.left = False
         self._beginning: Start | None = None
         self._first_row: dict[str, Lease] = {}
         self._listing = asyncio.Lock()
@@ -274,6 +276,8 @@ class Discovery:
 
     async def _create(self, lease: Lease, limit: asyncio.Semaphore) -> bool:
         async with limit:
+            if self.left:
+                return False
             created = await self._asking(lambda: self._put(lease), limited=False)
         if created:
             self._on_created(lease.shard_id, self._instant_at)

@@ -249,6 +249,7 @@ class Follower:
     def switch(self) -> None:
         """Goes on with the successor, from its beginning."""
         old, new = self.stream, self._replaced_by
+        self.discovery.left = True  # a look at it that is under way would make rows anew that somebody has cleaned up
         if new is None:
             raise RuntimeError("there is no stream to switch to")
         # One that another worker has found is enabled, for all that is known here; the next listing tells.

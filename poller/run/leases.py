@@ -61,8 +61,8 @@ class LeaseKeeper:
     """The leases of one stream, as one worker holds them.
 
     `on_taken` and `on_over` tell the worker that a tenure began or ended; `on_over` is called for every end, wanted
-    or not. `spawn` begins a task in the worker's group. `each_renewed`: every lease is renewed by itself, as Java's
-    workers at the table expect it.
+    or not, and `on_deleted` besides where somebody has deleted the row. `spawn` begins a task in the worker's group.
+    `each_renewed`: every lease is renewed by itself, as Java's workers at the table expect it.
     """
 
     def __init__(
@@ -85,6 +85,7 @@ class LeaseKeeper:
         self.each_renewed = False
         self.on_taken: Callable[[Tenure], None] = lambda _: None
         self.on_over: Callable[[Tenure], None] = lambda _: None
+        self.on_deleted: Callable[[], None] = lambda: None
         self.spawn: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]] = asyncio.create_task
         self._buffer = buffer
         self._clock = clock
@@ -275,6 +276,8 @@ class LeaseKeeper:
             return
         self._end(tenure)
         self._emit(LeaseLost(stream=self.stream, shard=tenure.shard_id, reason=reason, new_owner=new_owner))
+        if reason == "deleted":
+            self.on_deleted()
 
     def _end(self, tenure: Tenure) -> None:
         tenure.end()

@@ -65,6 +65,7 @@ class Readers:
         self._closed = False
         keeper.on_taken = self._start
         keeper.on_over = self._end
+        keeper.on_deleted = census.list_myself  # whoever knows of a row that is gone makes it again, before it forgets
         census.on_late = self._inherit
 
     def __iter__(self) -> Iterator[ShardReader]:

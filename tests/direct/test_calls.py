@@ -25,7 +25,8 @@ from poller.aws.session import Aws, AwsConfig
 from poller.errors import AccessDenied, DeadlinePassed, IteratorExpired, Unavailable
 from poller.events import ApiCalled, CallsByBoto3, Event
 from tests.direct.certificates import certificate
-from tests.direct.server import answer, serving
+from tests.direct.server import CLOSE, RESET, answer, serving
+from tests.garbage import no_garbage
 from tests.memory.clock import ManualClock
 
 CONFIG = AwsConfig(
@@ -213,6 +214,19 @@ async def test_errors_have_the_class_and_code_that_they_have_by_boto3(
                     await read(aws)
                 assert caught.value.code == code  # type: ignore[attr-defined]
             aws.close()
+
+
+async def test_requests_that_fail_leave_nothing_to_the_garbage_collector(open_aws: OpenAws) -> None:
+    script = [CLOSE], [b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf", CLOSE], [answer(status="500 Oh")], [RESET]
+    async with serving([answer(PAGE)], *script) as server:
+        aws = await open_aws(AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.port}")
+        await read(aws)  # the first of its kind goes through botocore
+        with no_garbage():
+            for _ in script:
+                with pytest.raises(Unavailable):
+                    await read(aws)
+                await asyncio.sleep(0.05)
+        aws.disconnect()
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"hello", b'{"Successful":'])

@@ -170,7 +170,7 @@ def test_a_deleted_row_is_made_again_and_read_from_the_horizon() -> None:
             await rig.until(rig.caught_up)
             rig.leases.rows.clear()
             rig.upload("after")
-            await rig.until(lambda: {"before/1", "after/1"} <= set(rig.received()), at_most_s=180)
+            await rig.until(lambda: {"before/1", "after/1"} <= set(rig.received()), at_most_s=10)
             await rig.until(rig.caught_up)
 
     run(story)

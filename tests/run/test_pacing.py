@@ -30,8 +30,8 @@ def test_polls_of_idle_shards_spread_evenly_though_all_began_at_once() -> None:
             await clock.sleep(60)
             polls = fleet.said(PageRead, from_s)
         a_tenth = Counter(int((said.at - from_s) * 10) for said in polls)
-        # 6.4 on average; all 64 in one if they had stayed in step.
-        assert max(a_tenth.values()) <= 20
+        # Five moments in a pause, 12.8 on average; all 64 in one if they had stayed in step.
+        assert max(a_tenth.values()) <= 28
         by_shard: defaultdict[str, list[float]] = defaultdict(list)
         for said in polls:
             by_shard[said.event.shard].append(said.at)

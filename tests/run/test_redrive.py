@@ -6,9 +6,9 @@ import asyncio
 import json
 import random
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from poller.errors import AccessDenied, DataTrimmed, NotFound, PollerError, Throttled, Unavailable
@@ -295,7 +295,9 @@ async def test_other_messages_are_left_alone_and_counted_and_are_no_failure() ->
 async def test_a_letter_without_its_routes_name_is_of_the_only_route_or_stays() -> None:
     site = Site()
     nameless = letter_of(body_of("a", 1))
-    nameless = replace(nameless, attributes={k: v for k, v in nameless.attributes.items() if k != "route"})
+    nameless = msgspec.structs.replace(
+        nameless, attributes={k: v for k, v in nameless.attributes.items() if k != "route"}
+    )
     site.box.put(nameless)
     redrive = site.redrive(only_route=None)
     await redrive.run()

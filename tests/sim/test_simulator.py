@@ -38,6 +38,8 @@ FOUND = {
     49: "the old owner of a row that was deleted and made anew read on, since the new row's counter was lower",
     5024: "a worker that left began to read a shard whose taking was answered late, and gave it back unsettled",
     10053: "at LATEST shards that had begun and ended before a late first listing were taken for old",
+    113: "a listing that had begun before the next stream was gone on with made the old one's rows anew",
+    30864: "at LATEST a closed shard two below an open one was taken for old; deleted rows stayed away",
     30196: "a change waited behind the letter of a lease that was lost, and its route slept on once that was given up",
 }
 

@@ -13,6 +13,7 @@ from poller.aws.errors import Target
 from poller.aws.pool import NEVER, Pool
 from poller.errors import DeadlinePassed, Unavailable
 from poller.events import ApiCalled, Event
+from tests.garbage import no_garbage
 from tests.memory.clock import ManualClock
 
 ORDERS = Target("orders")
@@ -89,6 +90,18 @@ async def test_a_failed_request_is_translated_and_counted_by_its_code(
 
     assert isinstance(caught.value.__cause__, ReadTimeoutError)
     assert [event.code for event in events if isinstance(event, ApiCalled)] == ["ReadTimeoutError"]
+
+
+async def test_a_failed_request_leaves_nothing_to_the_garbage_collector(make: Callable[..., Pool]) -> None:
+    pool = make()
+
+    def fail() -> None:
+        raise ReadTimeoutError(endpoint_url="https://sqs", error="late")
+
+    with no_garbage():
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await pool.call("SendMessageBatch", ORDERS, NEVER, fail)
 
 
 async def test_a_defect_comes_to_its_caller_as_it_is(make: Callable[..., Pool]) -> None:

@@ -73,6 +73,12 @@ def test_latest_never_applies_below_an_open_shard_of_the_same_listing() -> None:
     assert created(shards, {}, LATEST_NOW)["new"] == (TRIM_HORIZON, None)
 
 
+def test_latest_never_applies_further_below_an_open_shard_either() -> None:
+    # The first page was read before the shard rolled over, the last one after its children had, too.
+    shards = listing(Shard("a"), Shard("b", "a", closed=True), Shard("c", "b", closed=True), Shard("d", "c"))
+    assert created(shards, {}, LATEST_NOW) == {"a": (LATEST, NOW_MS)} | dict.fromkeys("bcd", (TRIM_HORIZON, None))
+
+
 def test_a_time_applies_to_all_shards_of_the_first_listing() -> None:
     shards = listing(Shard("old", closed=True), Shard("new", "old"))
     at = Start(AT_TIMESTAMP, NOW_MS)

@@ -91,9 +91,9 @@ class DirectCalls:
         except DeadlinePassed:
             raise DeadlinePassed(f"{operation} on {target.name}: not sent, its deadline has passed") from None
         except Exception as error:
-            translated = self._translated(error, operation, target)
-            self._count(operation, translated.code, started)
-            raise translated from error
+            # Without a name here: an error that this frame knows would keep the frame, and with it the request, alive
+            # until the garbage collector comes, which is seldom.
+            raise self._failed(error, operation, target, started) from error
         self._count(operation, "OK", started)
         return answer
 
@@ -139,6 +139,11 @@ class DirectCalls:
         shape = self._lane.client.meta.service_model.operation_model(operation).output_shape
         parsed: Any = PARSER.parse(response, shape)
         return ClientError(parsed, operation)
+
+    def _failed(self, error: Exception, operation: str, target: Target, started: float) -> AwsError:
+        translated = self._translated(error, operation, target)
+        self._count(operation, translated.code, started)
+        return translated
 
     def _translated(self, error: Exception, operation: str, target: Target) -> AwsError:
         if not isinstance(error, FAR_SIDE) and not credentials_away(error):

@@ -61,7 +61,7 @@ class Connection(asyncio.BufferedProtocol):
         self._silence_max_s = 0.0
         self._heard_at = self._until = 0.0
         self._chunk = memoryview(bytearray(_CHUNK_BYTES))
-        self._parser = httptools.HttpResponseParser(self)
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._incoming = _Incoming()
 
     async def ask(self, request: bytes, silence_max_s: float, whole_max_s: float) -> Answer:
@@ -136,6 +136,9 @@ class Connection(asyncio.BufferedProtocol):
             self._fail(UnreadableAnswer("AnswerCutShort", "the connection was closed in the middle of the answer"))
         else:
             self._fail(ConnectionClosedError(endpoint_url=self._url))
+        # They refer to this as well, and the garbage collector comes seldom: while a queue fails, connections go by the
+        # dozen, with 64 kB each.
+        self._parser = self._transport = None
 
     # --- httptools ---
 
@@ -148,7 +151,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def on_headers_complete(self) -> None:
         incoming = self._incoming
-        if self._parser.get_status_code() < _FINAL_STATUS or "transfer-encoding" in incoming.headers:
+        if self._status < _FINAL_STATUS or "transfer-encoding" in incoming.headers:
             return
         length = incoming.headers.get("content-length")
         if length is None:
@@ -170,14 +173,20 @@ class Connection(asyncio.BufferedProtocol):
             incoming.body[begin : incoming.filled] = part
 
     def on_message_complete(self) -> None:
-        if self._parser.get_status_code() < _FINAL_STATUS:
+        if self._status < _FINAL_STATUS:
             self._incoming = _Incoming()
         else:
             self._complete()
 
     # --- the answer ---
 
+    @property
+    def _status(self) -> int:
+        return 0 if self._parser is None else self._parser.get_status_code()
+
     def _parse(self, chunk: memoryview) -> None:
+        if self._parser is None:
+            return
         try:
             self._parser.feed_data(chunk)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade):
@@ -190,7 +199,7 @@ class Connection(asyncio.BufferedProtocol):
     def _complete(self) -> None:
         waiter, transport, parser, incoming = self._waiter, self._transport, self._parser, self._incoming
         self._incoming = _Incoming()
-        if waiter is None or waiter.done() or transport is None:
+        if waiter is None or waiter.done() or transport is None or parser is None:
             return
         body = b"".join(incoming.parts) if incoming.body is None else incoming.body
         waiter.set_result(Answer(parser.get_status_code(), incoming.headers, body))
