@@ -38,7 +38,7 @@ def test_polls_of_idle_shards_spread_evenly_though_all_began_at_once() -> None:
         waits = [later - earlier for times in by_shard.values() for earlier, later in pairwise(times)]
         assert len(by_shard) == 64
         assert 0.98 * IDLE_MAX_S < sum(waits) / len(waits) < 1.05 * IDLE_MAX_S
-        assert max(waits) < 1.15 * IDLE_MAX_S
+        assert max(waits) < 1.25 * IDLE_MAX_S  # a tenth longer, a tick more until the next moment, and the answer
 
     run(story)
 
