@@ -12,7 +12,7 @@ from poller.cli.parameters import configs_option
 
 # A start makes some hundred thousand objects that stay, a page of a thousand records some thousand that go and are in
 # no cycle: looking through them as often as Python does by itself costs a fifth of a start (measured).
-_GC_THRESHOLDS = (200_000, 20, 20)
+_GC_THRESHOLDS = (20_000, 20, 20)
 # More than any machine has a use for: a slip of the finger should not start a thousand.
 _PROCESSES_MAX = 64
 
