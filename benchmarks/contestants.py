@@ -12,10 +12,11 @@ from typing import Final
 
 from benchmarks import kcl
 from benchmarks.server import QUEUE, ROOT, TABLE, build
-from benchmarks.workloads import Workload
+from benchmarks.workloads import Kind, Workload
 from tests.standin.world import environment
 
 REGION: Final = "us-east-1"
+_HELD_PAUSE_S: Final = 0.02
 _POLLS_A_SECOND_MAX: Final = 1000  # the stand-in throttles nobody; a limiter would only measure itself
 
 
@@ -56,12 +57,15 @@ def _poller(*, calls: str | None = None, processes: int = 1) -> Contestant:
     own = {} if calls is None else {"POLLER_AWS__CALLS": calls}
 
     def settings(workload: Workload) -> Mapping[str, str]:
+        pause_s, idle_s = workload.pause_s, workload.idle_s
+        if processes > 1 and workload.kind is Kind.BACKLOG:
+            pause_s = idle_s = _HELD_PAUSE_S  # its shards are idle until the backlog is given out
         return {
             "POLLER_TABLE": TABLE,
             "POLLER_QUEUE": QUEUE,
             "POLLER_HTTP_PORT": "0",
-            "POLLER_POLLING__IDLE_MIN": f"{workload.pause_s * 1000:g}ms",
-            "POLLER_POLLING__IDLE_MAX": f"{workload.idle_s * 1000:g}ms",
+            "POLLER_POLLING__IDLE_MIN": f"{pause_s * 1000:g}ms",
+            "POLLER_POLLING__IDLE_MAX": f"{idle_s * 1000:g}ms",
             "POLLER_POLLING__REQUESTS_PER_SECOND_PER_SHARD": str(_POLLS_A_SECOND_MAX),
             **own,
         }

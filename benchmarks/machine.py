@@ -13,11 +13,11 @@ _TICKS_A_SECOND: Final = os.sysconf("SC_CLK_TCK")
 
 
 @contextmanager
-def pinned(core: int | None) -> Iterator[None]:
-    """Processes that are started meanwhile run on that core and on no other; None: wherever they like."""
+def pinned(*cores: int | None) -> Iterator[None]:
+    """Processes that are started meanwhile run on these cores and on no other; None: wherever they would anyhow."""
     before = os.sched_getaffinity(0)
-    if core is not None:
-        os.sched_setaffinity(0, {core})
+    if chosen := {core for core in cores if core is not None}:
+        os.sched_setaffinity(0, chosen)
     try:
         yield
     finally:

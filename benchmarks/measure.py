@@ -40,8 +40,7 @@ LEASE_WRITES: Final = ("PutItem", "UpdateItem", "DeleteItem", "BatchWriteItem", 
 def measure(contestant: Contestant, workload: Workload) -> Figures:
     """Contestant and stand-in have a core each, where there are two; several processes have all there are."""
     own, other = cores()
-    if contestant.processes > 1:
-        own = None
+    used = (own,) if contestant.processes == 1 else (own, other)
     with ExitStack() as around:
         around.enter_context(pinned(other))
         arguments = [*workload.arguments(), "-queues", QUEUE]
@@ -49,7 +48,7 @@ def measure(contestant: Contestant, workload: Workload) -> Figures:
             folder = Path(around.enter_context(TemporaryDirectory()))
             arguments += ["-dynamodb", around.enter_context(DynamoDbLocal(folder)).url]
         run = Run(
-            contestant, workload, around.enter_context(StandIn(arguments)), own, around.enter_context(TemporaryFile())
+            contestant, workload, around.enter_context(StandIn(arguments)), used, around.enter_context(TemporaryFile())
         )
         match workload.kind:
             case Kind.BACKLOG:
@@ -70,12 +69,17 @@ class Run:
     """A contestant at work, and the stand-in that watches it."""
 
     def __init__(
-        self, contestant: Contestant, workload: Workload, standin: StandIn, core: int | None, log: IO[bytes]
+        self,
+        contestant: Contestant,
+        workload: Workload,
+        standin: StandIn,
+        cores: tuple[int | None, ...],
+        log: IO[bytes],
     ) -> None:
         self.contestant = contestant
         self.workload = workload
         self.standin = standin
-        self._core = core
+        self._cores = cores
         self._process: subprocess.Popen[bytes] | None = None
         self._log = log
         self.began_s = 0.0
@@ -85,7 +89,7 @@ class Run:
         """Runs as long as the block lasts; gives its id. The stand-in knows from then on whose CPU time to look at."""
         command = self.contestant.command(self.standin.url, self.standin.stream_arn, self.workload)
         self.began_s = time.time()
-        with pinned(self._core):
+        with pinned(*self._cores):
             self._process = process = subprocess.Popen(
                 command,
                 cwd=ROOT,
