@@ -137,6 +137,7 @@ class ShardBook:
     holder: Tenure | None = None
     closed: bool = False
     deleted_s: float = -math.inf
+    cleaned_up: bool = False  # its row, finished, by a worker
     losing: bool = False
     stopped: bool = False
     begun: bool = False  # something in it was sent

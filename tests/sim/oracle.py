@@ -247,6 +247,7 @@ class Oracle:
             self._row_deleted(host, book, before)
             return
         if before is None:
+            book.cleaned_up = False
             self.row_made()
         elif before.counter != after.counter:
             book.moves.append((self._now(), after.owner))
@@ -281,7 +282,8 @@ class Oracle:
         unaware = self._now() - max(book.deleted_s, forced_s) < _UNAWARE_S
         # How a row moved that Java took, or that is deleted, is not to be seen in the table any more.
         hidden = self._now() - self._hidden_s < _UNAWARE_S
-        if not unaware and (book.holder is None or book.holder.host is not host):
+        # Its owner may not have heard that the end was written, and somebody has cleaned up since: all is done there.
+        if not (unaware or book.cleaned_up) and (book.holder is None or book.holder.host is not host):
             holder = book.holder and book.holder.host
             whose = "nobody's" if book.holder is None else holder.name if holder else "Java's"
             self._fail("F", f"{host.name} believes that it holds {shard_id[-8:]}, which is {whose}")
@@ -349,6 +351,7 @@ class Oracle:
     def _row_deleted(self, host: Host | None, book: ShardBook, before: Lease | None) -> None:
         if host is not None and before is not None and not before.finished:
             self._fail("L", f"{host.name} deletes the row of {book.shard_id[-8:]}, which is not finished")
+        book.cleaned_up = host is not None
         if host is None:
             book.deleted_s = self._hidden_s = self._now()
             book.losing = True
