@@ -292,13 +292,13 @@ class Delivery:
             self._accepted += len(accepted)
             self.settle(*accepted)
             self._queue_works()
-            age_s, wall = Record.age_s, self._clock.wall()
+            wall = self._clock.wall()
             self._emit(
                 Delivered(
                     stream=self._stream,
                     route=self.name,
                     count=len(accepted),
-                    latencies_s=tuple([age_s(entry.record, wall) for entry in accepted]),
+                    latencies_s=tuple([entry.record.age_s(wall) for entry in accepted]),
                     size_bytes=sum([entry.size_bytes for entry in batch]),
                 )
             )
