@@ -24,13 +24,14 @@ def main() -> int:
         return commands.find_all(args.jobs, args.seeds or 100)
     if args.seeds is None:
         return commands.one(args.seed, kind, trace=args.trace)
-    return commands.many(args.seed, args.seeds, kind, args.jobs, args.mutant)
+    return commands.many(args.seed, args.seeds, kind, args.jobs, minutes=args.minutes, mutant=args.mutant)
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="the seed, or the first of many (default: 1)")
     parser.add_argument("--seeds", type=int, help="run so many; 0: until stopped")
+    parser.add_argument("--minutes", type=float, help="of many seeds begin none after so long")
     parser.add_argument("--jobs", type=int, default=1, help="processes for many seeds (default: 1)")
     parser.add_argument("--trace", action="store_true", help="tell the whole story of the seed")
     parser.set_defaults(kind="both")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import subprocess
 import sys
 import time
@@ -27,12 +28,17 @@ def one(seed: int, kind: Kind, *, trace: bool) -> int:
     return 0 if outcome.violation is None else 1
 
 
-def many(first: int, count: int, kind: Kind, jobs: int, mutant: str | None = None) -> int:
-    """Runs seeds and names those that fail; 1 if any does. With a bug planted it stops at the first."""
+def many(first: int, count: int, kind: Kind, jobs: int, *, minutes: float | None, mutant: str | None = None) -> int:
+    """Runs seeds and names those that fail; 1 if any does. With a bug planted it stops at the first.
+
+    `minutes`: no seed is begun after so long; None: all are.
+    """
     began = time.perf_counter()
+    until = math.inf if minutes is None else began + minutes * 60
     totals: Counter[str] = Counter()
     failing = 0
     seeds: Iterable[int] = itertools.count(first) if count == 0 else range(first, first + count)
+    seeds = itertools.takewhile(lambda _: time.perf_counter() < until, seeds)
     try:
         for outcome in run_many(seeds, kind, 1 if mutant else jobs):
             totals += outcome.counts
