@@ -47,6 +47,7 @@ def new_leases(
     *,
     stream_arn: str,
     trimmed: Container[str] = (),
+    followed: bool = False,
 ) -> tuple[Lease, ...]:
     """The rows to create, parents before children.
 
@@ -55,9 +56,9 @@ def new_leases(
     horizon whatever the start position: what it holds came after something that is read. At LATEST a closed shard
     whose children are listed holds nothing that is wanted and is written down as finished; a closed one without
     children may have late ones, and is read. A row does not name a parent that is known to be `trimmed`, so that
-    nobody who has not listed the stream need wonder about it.
+    nobody who has not listed the stream need wonder about it. `followed`: see `already_read`.
     """
-    passed = already_read(shards, leases)
+    passed = already_read(shards, leases, followed=followed)
     parents_listed = {shard.parent_id for shard in shards.values() if shard.parent_id is not None}
     rows: list[Lease] = []
     # What is read of shards has begun with one of these, or comes after it. A listing whose pages are of different
@@ -93,18 +94,26 @@ def below(parents: Container[str], shards: Mapping[str, Shard], leases: Mapping[
     return frozenset(found)
 
 
-def already_read(shards: Mapping[str, Shard], leases: Mapping[str, Lease]) -> frozenset[str]:
+def already_read(shards: Mapping[str, Shard], leases: Mapping[str, Lease], *, followed: bool = False) -> frozenset[str]:
     """Shards without a row below which something has been read: they were finished, and their rows cleaned up.
 
     A child starts only after its parent is finished, so a started descendant proves it. Without this a cleaned-up
     lineage would be read a second time. A missing row above children that have not started was never finished.
+    `followed`: a worker has gone on with the next stream. Then all of this one was read and parents' rows are deleted
+    before their children's, so that a shard without a row is a late child only if its parent still has one.
     """
+    ordered = in_lineage_order(shards)
     passed: set[str] = set()
-    for shard in reversed(in_lineage_order(shards)):
+    for shard in reversed(ordered):
         row = leases.get(shard.shard_id)
         begun = row is not None and row.begun
         if shard.parent_id and shard.parent_id not in leases and (begun or shard.shard_id in passed):
             passed.add(shard.parent_id)
+    if followed:
+        for shard in ordered:
+            late = shard.parent_id in leases or (shard.parent_id in shards and shard.parent_id not in passed)
+            if shard.shard_id not in leases and not late:
+                passed.add(shard.shard_id)
     return frozenset(passed)
 
 

@@ -44,11 +44,15 @@ def next_arn(current: str, arns: Sequence[str]) -> str | None:
 
 
 def superseded(rows: Iterable[Lease], current: str) -> tuple[Lease, ...]:
-    """The rows of the table's earlier streams, all finished: they are of no use once the current stream has a row."""
+    """The rows of the table's earlier streams, all finished: they are of no use once the current stream has a row.
+
+    Parents before their children: the names of shards tell when they began.
+    """
     known = list(rows)
     if not any(row.stream_arn == current for row in known):
         return ()
-    return tuple(row for row in known if row.stream_arn and row.stream_arn < current and row.finished)
+    earlier = [row for row in known if row.stream_arn and row.stream_arn < current and row.finished]
+    return tuple(sorted(earlier, key=lambda row: row.shard_id))
 
 
 def taken_up(rows: Iterable[Lease], current: str) -> str | None:

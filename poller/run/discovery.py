@@ -9,6 +9,7 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import islice
 from typing import TypeVar
 
 from poller.decide.lineage import Start, below, new_leases, removable, start_of, unexplained_parents
@@ -72,7 +73,8 @@ class Discovery:
         self._emit = emit
         self._rng = rng
         self._on_created = on_created
-        self.left = False
+        self.left = False  # this worker has gone on with the next stream
+        self.followed = False  # some worker has
         self._beginning: Start | None = None
         self._first_row: dict[str, Lease] = {}
         self._listing = asyncio.Lock()
@@ -173,13 +175,18 @@ class Discovery:
         """Deletes rows that are of no use any more; how many.
 
         They are those of earlier streams (`superseded`), and finished ones whose shards the stream does not have any
-        more: not listed, and not found by name, three looks in a row. Each call that fails is left for the next look.
+        more: not listed, and not found by name, three looks in a row. Each call that fails is left for the next look,
+        and with it what follows of `superseded`, whose order counts.
         """
         candidates = removable(rows, self.shards)
         self._gone = {lease.shard_id: self._gone.get(lease.shard_id, 0) for lease in candidates}
         gone = [lease for lease in candidates[:_REMOVED_A_LOOK] if await self._is_gone(lease.shard_id)]
-        deleted = [await self._delete(lease) for lease in [*gone, *superseded][:_REMOVED_A_LOOK]]
-        return sum(deleted)
+        deleted = sum([await self._delete(lease) for lease in gone])
+        for lease in islice(superseded, _REMOVED_A_LOOK - len(gone)):
+            if not await self._delete(lease):
+                break
+            deleted += 1
+        return deleted
 
     async def _is_gone(self, shard_id: str) -> bool:
         try:
@@ -272,7 +279,9 @@ class Discovery:
         return created
 
     def _new_leases(self, shards: Mapping[str, Shard], rows: Mapping[str, Lease], start: Start) -> tuple[Lease, ...]:
-        return new_leases(shards, rows, start, stream_arn=self.stream.arn, trimmed=self._trimmed)
+        return new_leases(
+            shards, rows, start, stream_arn=self.stream.arn, trimmed=self._trimmed, followed=self.followed
+        )
 
     async def _create(self, lease: Lease, limit: asyncio.Semaphore) -> bool:
         async with limit:

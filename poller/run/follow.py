@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 
 from poller.decide.lineage import (
     Stage,
@@ -126,11 +126,16 @@ class Follower:
             return arn
         return None
 
-    def begin(self, rows: Iterable[Lease]) -> None:
+    def begin(self, rows: Collection[Lease]) -> None:
         """Before anything is read: a stream that an earlier run left unfinished comes before the table's newest."""
         arn = self._latest.arn if self._table is None else current_arn(rows, self._latest.arn)
         if arn != self._latest.arn:
             self._open(StreamInfo(arn, self._latest.table, self._latest.view_type, enabled=False), self._start)
+        self._note_followers(rows)
+
+    def _note_followers(self, rows: Iterable[Lease]) -> None:
+        """What of this stream has no row any more need not be read again once a worker has gone on with the next."""
+        self.discovery.followed |= self._table is not None and taken_up(rows, self.stream.arn) is not None
 
     def rows(self, rows: Iterable[Lease]) -> dict[str, Lease]:
         """Of all rows of the table those of the stream that is being read."""
@@ -157,7 +162,9 @@ class Follower:
 
     def _unmade(self, rows: Mapping[str, Lease]) -> Container[str]:
         """Listed shards whose rows have yet to be made: all without a row but those that were read before."""
-        return self.shards.keys() - already_read(self.shards, rows) if undecided(rows) else self.shards
+        if not undecided(rows):
+            return self.shards
+        return self.shards.keys() - already_read(self.shards, rows, followed=self.discovery.followed)
 
     def must_list(self, rows: Mapping[str, Lease], all_rows: Iterable[Lease]) -> bool:
         """Do the rows leave open what only a listing of my own tells?
@@ -194,6 +201,7 @@ class Follower:
         `all_rows`: the lease table as last seen.
         Raises AwsError as `Discovery.look` does, but for a stream that is gone for good: that is noted, for `over`.
         """
+        self._note_followers(all_rows())
         try:
             await self.discovery.look(lambda: self.rows(all_rows()))
             self._not_found = 0

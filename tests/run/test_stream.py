@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from poller.decide.lineage import Start
@@ -18,7 +20,7 @@ from poller.events import (
     StreamReplaced,
     StreamSwitched,
 )
-from poller.model import AT_TIMESTAMP, LATEST, SHARD_END, ViewType
+from poller.model import AT_TIMESTAMP, LATEST, SHARD_END, Lease, ViewType
 from tests.memory.gates import Gate, failing, fault, no_answer, open_gate
 from tests.rig import Options, Rig
 from tests.virtual import VirtualClock, run
@@ -249,6 +251,39 @@ def test_a_stream_replaced_twice_while_nobody_looked_is_read_one_after_the_other
             sorted(expected[n : n + 5]) for n in (0, 5, 10)
         ]
         assert len(rig.said(StreamSwitched)) == 2
+
+    run(story)
+
+
+def test_a_row_of_a_stream_that_was_gone_on_from_brings_back_what_hangs_on_it_and_not_the_whole_stream() -> None:
+    """As a request does that takes effect long after its row was cleaned up; or a child that was listed very late."""
+
+    async def a_moment(_operation: str, _resource: str) -> None:
+        await asyncio.sleep(0.001)
+
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, queue="jobs")  # no FIFO queue, which would pass over what comes again
+        rig.leases.before = a_moment
+        (first,) = rig.stream.shards.shards
+        async with rig.running():
+            rig.uploads(5, "first")
+            await rig.until(rig.caught_up)
+            second = rig.stream.shards.roll(first)
+            again = rig.uploads(5, "second")
+            await rig.until(rig.caught_up)
+            rig.stream.shards.roll(second)
+            again += rig.uploads(5, "third")
+            old = rig.stream.info.arn
+            rig.table.disable()
+            rig.table.enable(ViewType.NEW_IMAGE)
+            rig.uploads(5, "new")
+            await rig.until(lambda: len(rig.received()) == 20)
+            await rig.until(lambda: all(row.stream_arn != old for row in rig.leases.rows.values()))
+        rig.leases.rows[second] = Lease(second, parents=frozenset({first}), stream_arn=old)
+        async with rig.running(rig.worker("worker-2")):
+            expected = rig.uploads(5, "newer")
+            await rig.until(lambda: set(expected) <= set(rig.received()))
+        assert sorted(rig.received()[20:]) == sorted(again + expected)
 
     run(story)
 

@@ -96,6 +96,8 @@ class Knobs:
     frozen_after_read_p: float = 0.0  # of a read of one row: soon after its worker freezes, for about a lease
     remade_p: float = 0.0  # of a deleted row: it is made anew at once, as a person or a listing does it
     slow_taking_p: float = 0.0  # of a taking: it takes effect at once, and is answered seconds later
+    slow_release_p: float = 0.0  # of a release: the same
+    silent_after_release_p: float = 0.0  # of a release: soon after it took effect its worker freezes, for about a lease
     unlisted_every_s: float = NEVER  # the stream cannot be listed for a while, and all else can be done
     first_listing_late_s: float = NEVER  # at LATEST: after the first row it cannot be listed for so long, at most
     late_children_max_s: float = 6.0
@@ -106,7 +108,7 @@ class Knobs:
         """Does any request get lost, fail or take long?"""
         faults = (self.slow_connect_p, self.lost_p, self.no_answer_p, self.late_effect_p, self.slow_answer_p)
         others = (self.throttled_p, self.error_p, self.outage_every_s, self.cut_off_at_row_p, self.slow_scan_s)
-        rare = (self.unheard_renewal_p, self.slow_taking_p)
+        rare = (self.unheard_renewal_p, self.slow_taking_p, self.slow_release_p)
         return any((*faults, *others, *rare))
 
     @property

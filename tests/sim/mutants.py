@@ -441,8 +441,8 @@ MUTANTS: Final = (
         "waits-for-a-row-that-nobody-makes",
         31,
         "poller.run.follow",
-        "self.shards.keys() - already_read(self.shards, rows) if undecided(rows) else self.shards",
-        "self.shards",
+        "        return self.shards.keys() - already_read(self.shards, rows, followed=self.discovery.followed)\n",
+        "        return self.shards\n",
     ),
     # Also what keeps grandchildren of a shard in doubt waiting, should their rows be made too early.
     Mutant(

@@ -102,7 +102,8 @@ class Link:
         kind = self.outage or self.service.outage or unlisted or self._mishap(operation)
         if kind is None and operation == "Scan" and self.slow_scan:
             return Course("slow", effect_s=latency_s, answer_s=latency_s + self.rng.random() * knobs.slow_scan_s)
-        if kind is None and operation == "take" and self._happens(knobs.slow_taking_p):
+        slow_p = {"take": knobs.slow_taking_p, "release": knobs.slow_release_p}.get(operation, 0.0)
+        if kind is None and self._happens(slow_p):
             return Course("slow", effect_s=latency_s, answer_s=latency_s + self.rng.random() * REQUEST_TIMEOUT_S * 0.9)
         if kind is None and operation == "renew" and self._happens(knobs.unheard_renewal_p):
             kind = "mute"

@@ -359,6 +359,12 @@ class Oracle:
         self._end(book, "deleted")
         book.checkpoint = -1
 
+    def made_late(self, shard_id: str) -> None:
+        """A row is made by a request that its sender has long given up: it may have been there, and been cleaned up."""
+        book = self.ledger.shards[shard_id]
+        if book.cleaned_up:
+            book.deleted_s = self._now()
+
     def _check_checkpoint(self, book: ShardBook, before: Lease | None, after: Lease) -> None:
         shard = book.shard_id[-8:]
         first = book.first_open

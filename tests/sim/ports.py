@@ -26,6 +26,7 @@ from tests.memory.queue import MemoryQueue
 from tests.memory.streams import MemoryStream
 from tests.sim.host import Host
 from tests.sim.ledger import Sending
+from tests.sim.network import REQUEST_TIMEOUT_S
 from tests.sim.themes import NEVER
 
 T = TypeVar("T")
@@ -74,7 +75,7 @@ class SimLeaseTable:
     async def read(self, shard_id: str) -> Lease | None:
         def effect() -> Lease | None:
             self._there("GetItem")
-            self._world.on_row_request(self._host)
+            self._world.on_row_request(self._host, "read")
             self._world.on_row_read(self._host)
             return self._table.rows.get(shard_id)
 
@@ -126,13 +127,15 @@ class SimLeaseTable:
     async def _write(
         self, operation: str, lease: Lease, call: Callable[[], Coroutine[Any, Any, T]], not_after: float = math.inf
     ) -> T:
-        shard_id, world, rows = lease.shard_id, self._world, self._table.rows
+        shard_id, world, rows, asked_s = lease.shard_id, self._world, self._table.rows, self._world.now_s
 
         def effect() -> T:
             self._there(operation)
             before = rows.get(shard_id)
             result = at_once(call())
             after = rows.get(shard_id)
+            if before is None and after is not None and world.now_s > asked_s + REQUEST_TIMEOUT_S:
+                world.oracle.made_late(shard_id)
             if after is not before:
                 world.row_changed(self._host, operation, before, after)
             return result

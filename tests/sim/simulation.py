@@ -151,14 +151,15 @@ class _Simulation:
             await self._rest()
 
     async def _rest(self) -> None:
-        """When all is well, nothing moves any more."""
-        takes = self._world.oracle.counts
-        for _ in range(_RESTS):
-            before = takes["takes"]
+        """When all is well, nothing moves any more. Shards that are gone are found lost one after another."""
+        counts, rests = self._world.oracle.counts, 0
+        while rests < _RESTS:
+            takes, losses = counts["takes"], counts["losses"]
             await asyncio.sleep(_REST_S)
-            if takes["takes"] == before:
+            if counts["takes"] == takes:
                 self._ask()
                 return
+            rests += counts["losses"] == losses
         self._fail(Violation("P", f"leases move for {_RESTS * _REST_S:.0f} s, and nothing else does"))
 
     def _ask(self) -> None:

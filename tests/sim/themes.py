@@ -13,9 +13,6 @@ NEVER: Final = 0.0
 
 Theme = Callable[[random.Random], dict[str, Any]]
 
-# One seed in so many has a theme, and of the others one in so many a rare one.
-_THEMED: Final = 4
-_RARE: Final = 5
 _NO_FAULTS: Final = dict.fromkeys(
     ("slow_connect_p", "lost_p", "no_answer_p", "late_effect_p", "slow_answer_p", "throttled_p", "error_p", "astray_p"),
     0.0,
@@ -219,6 +216,29 @@ def _slow_takings(rng: random.Random) -> dict[str, Any]:
     }
 
 
+def _givings_up(rng: random.Random) -> dict[str, Any]:
+    """Shards change hands, and who gives one up falls silent before or after it hears that it has."""
+    return {
+        **_COMING_AND_GOING,
+        "storm_s": 120.0,
+        "workers": rng.choice((2, 3)),
+        "workers_max": 4,
+        "max_leases": None,
+        "shards": rng.choice((4, 8)),
+        "keys": 200,
+        "hot_key_p": 0.0,
+        "writes_per_s": 0.5,
+        "burst_every_s": NEVER,
+        "roll_every_s": rng.choice((NEVER, 4.0)),
+        "split_p": 0.0,
+        "join_every_s": 6.0,
+        "leave_every_s": 12.0,
+        "slow_release_p": 0.5,
+        "silent_after_release_p": 0.5,
+        "woken_anyhow": True,
+    }
+
+
 def _unheard(rng: random.Random) -> dict[str, Any]:
     """A lease each, whose renewals land unheard, and then their worker falls silent."""
     return {
@@ -248,7 +268,7 @@ def _late_beginnings(rng: random.Random) -> dict[str, Any]:
         "start": "LATEST",
         "workers": 1,
         "max_leases": None,
-        "shards": rng.choice((2, 4)),
+        "shards": rng.choice((4, 8)),
         "roots_trimmed": True,
         "writes_per_s": 8.0,
         "roll_every_s": 2.0,
@@ -261,6 +281,7 @@ def _late_beginnings(rng: random.Random) -> dict[str, Any]:
         "crash_every_s": NEVER,
         "freeze_every_s": NEVER,
         "join_every_s": NEVER,
+        "leave_every_s": NEVER,
         "first_listing_late_s": 16.5,
     }
 
@@ -338,7 +359,7 @@ def _rows_remade(rng: random.Random) -> dict[str, Any]:
         "replace_every_s": NEVER,
         "outage_every_s": NEVER,
         "freeze_every_s": NEVER,
-        "row_deleted_every_s": 4.0,
+        "row_deleted_every_s": 2.5,
         "remade_p": 0.7,
     }
 
@@ -389,13 +410,21 @@ _RARE_THEMES: Final[tuple[Theme, ...]] = (
     _unlisted,
     _rows_remade,
 )
+_OF_ROWS: Final[tuple[Theme, ...]] = (_givings_up, _tables_lost, _late_beginnings, _givings_up, _rows_remade)
+
+# Of twenty seeds in a row eleven have a theme: which ones, and of which list.
+_ROUND: Final = 20
+_TURNS: Final = (
+    ((3, 7, 11, 15, 19), _THEMES),
+    ((4, 9, 14), _RARE_THEMES),
+    ((0, 12, 18), _OF_ROWS),
+)
 
 
 def theme_of(seed: int) -> Theme | None:
-    """What a seed has in place of a mood, None for most of them."""
-    if seed % _THEMED == _THEMED - 1:
-        return _THEMES[seed // _THEMED % len(_THEMES)]
-    if seed % _RARE == _RARE - 1:
-        number = seed // _RARE - seed // _RARE // _THEMED  # of those before it one in so many has another theme
-        return _RARE_THEMES[number % len(_RARE_THEMES)]
+    """What a seed has in place of a mood, None for about half of them."""
+    rounds, place = divmod(seed, _ROUND)
+    for places, themes in _TURNS:
+        if place in places:
+            return themes[(rounds * len(places) + places.index(place)) % len(themes)]
     return None

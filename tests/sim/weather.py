@@ -42,7 +42,7 @@ class Weather:
     def start(self) -> None:
         knobs = self._knobs
         self._writing = asyncio.create_task(self._write())
-        if knobs.frozen_at_row_p or knobs.cut_off_at_row_p:
+        if knobs.frozen_at_row_p or knobs.cut_off_at_row_p or knobs.silent_after_release_p:
             self._world.on_row_request = self._strike
         if knobs.frozen_after_read_p:
             self._world.on_row_read = self._strike_reader
@@ -79,7 +79,8 @@ class Weather:
             task.cancel()
         self._tasks.clear()
         world.calm = True
-        world.on_row_request = world.on_row_read = lambda _: None
+        world.on_row_request = lambda _, __: None
+        world.on_row_read = lambda _: None
         world.letters_failing = False
         world.refusing.clear()
         for shard in world.all_shards():
@@ -250,10 +251,15 @@ class Weather:
         if anyhow and self._at_rows.random() < 0.6:  # hardly awake, as a machine that has no memory left
             await self._freeze_later(host)
 
-    def _strike(self, host: Host) -> None:
+    def _strike(self, host: Host, operation: str) -> None:
         """A request for a row has taken effect, and its answer is on its way: the worst moment to fall silent."""
         rng, knobs, drawn = self._at_rows, self._knobs, self._at_rows.random()
-        if drawn < knobs.frozen_at_row_p / 2:
+        if operation == "release" and knobs.silent_after_release_p:
+            if drawn < knobs.silent_after_release_p / 2:
+                self._stop(host, self._silence_s(host))
+            elif drawn < knobs.silent_after_release_p:
+                self._tasks.append(asyncio.create_task(self._freeze_later(host)))
+        elif drawn < knobs.frozen_at_row_p / 2:
             self._stop(host, self._knobs.lease_duration_s * rng.uniform(0.1, 1.2))
         elif drawn < knobs.frozen_at_row_p:
             self._tasks.append(asyncio.create_task(self._freeze_later(host)))

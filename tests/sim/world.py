@@ -59,7 +59,7 @@ class World:
         }
         self.letters = MemoryQueue("letters", self.clock, message_bytes_max=MESSAGE_BYTES_MAX)
         self.letters_failing = False
-        self.on_row_request: Callable[[Host], None] = lambda _: None  # one of a worker's has taken effect
+        self.on_row_request: Callable[[Host, str], None] = lambda _, __: None  # one of a worker's has taken effect
         self.on_row_read: Callable[[Host], None] = lambda _: None  # one has asked for a row by itself
         self.on_first_row: Callable[[], None] = lambda: None  # at LATEST
         self.queues_failed_s = -math.inf  # when a queue last refused anything
@@ -108,7 +108,7 @@ class World:
             self.on_first_row()
         self.oracle.row_changed(host, operation, before, after)
         if host is not None and host.alive:
-            self.on_row_request(host)
+            self.on_row_request(host, operation)
 
     # --- shards ---
 

@@ -184,3 +184,14 @@ def test_a_parent_without_a_row_was_read_if_anything_below_it_was() -> None:
     shards = listing(Shard("root", closed=True), Shard("left", "root"), Shard("right", "root"))
     assert already_read(shards, table(Lease("left", checkpoint="7"), Lease("right"))) == {"root"}
     assert already_read(shards, table(Lease("left"), Lease("right"))) == frozenset()
+
+
+def test_of_a_stream_that_was_gone_on_from_only_a_late_child_of_a_row_is_read() -> None:
+    shards = listing(
+        Shard("root", closed=True), Shard("left", "root", closed=True), Shard("late", "left"), Shard("right", "root")
+    )
+    rows = table(Lease("left", checkpoint=SHARD_END, parents=frozenset({"root"})))
+    assert already_read(shards, rows, followed=True) == {"root", "right"}
+    made = new_leases(shards, rows, HORIZON, stream_arn=ARN, followed=True)
+    assert [row.shard_id for row in made] == ["late"]
+    assert [row.shard_id for row in new_leases(shards, {}, HORIZON, stream_arn=ARN, followed=True)] == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from poller.decide.succession import current_arn, foreign, next_arn, rows_of, table_name_of
+from poller.decide.succession import current_arn, foreign, next_arn, rows_of, superseded, table_name_of
 from poller.model import SHARD_END, Lease
 
 TABLE = "arn:aws:dynamodb:eu-west-1:000000000000:table/Orders"
@@ -52,3 +52,14 @@ def test_rows_of_another_table_are_foreign() -> None:
 def test_a_streams_rows_are_those_pinned_to_it_and_unpinned_ones_that_it_lists() -> None:
     rows = [Lease("a", stream_arn=FIRST), Lease("b", stream_arn=SECOND), Lease("c"), Lease("d")]
     assert set(rows_of(rows, FIRST, ["a", "c"])) == {"a", "c"}
+
+
+def test_rows_of_earlier_streams_are_superseded_parents_first() -> None:
+    rows = [
+        Lease("shardId-2", checkpoint=SHARD_END, stream_arn=FIRST, parents=frozenset({"shardId-1"})),
+        Lease("shardId-1", checkpoint=SHARD_END, stream_arn=FIRST),
+        Lease("shardId-3", stream_arn=FIRST, parents=frozenset({"shardId-2"})),
+        Lease("shardId-1", stream_arn=SECOND),
+    ]
+    assert [row.shard_id for row in superseded(rows, SECOND)] == ["shardId-1", "shardId-2"]
+    assert superseded(rows[:3], SECOND) == ()
