@@ -31,7 +31,12 @@ _OVERDUE_DURATIONS = 2
 class _Sighting:
     owner: str | None
     counter: int
+    checkpoint_time_ms: int | None
     since: float
+
+    def is_of(self, row: Lease) -> bool:
+        """Has the row not moved? One that was deleted, made anew and taken may have come to the same counter."""
+        return (self.owner, self.counter, self.checkpoint_time_ms) == (row.owner, row.counter, row.checkpoint_time_ms)
 
 
 class Sightings:
@@ -53,8 +58,8 @@ class Sightings:
         owners: dict[str, float] = {}
         for row in rows:
             last = self._rows.get(row.shard_id)
-            if last is None or (last.owner, last.counter) != (row.owner, row.counter):
-                last = _Sighting(row.owner, row.counter, ended)
+            if last is None or not last.is_of(row):
+                last = _Sighting(row.owner, row.counter, row.checkpoint_time_ms, ended)
             seen[row.shard_id] = last
             if row.owner is not None:
                 owners[row.owner] = max(last.since, owners.get(row.owner, last.since))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
@@ -52,6 +53,7 @@ class Host:
             silent_s=dict.fromkeys(routes, 120.0),
         )
         self.freezes: list[float] = []
+        self.woken_s = -math.inf
         self.stop = asyncio.Event()
 
     @property

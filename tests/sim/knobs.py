@@ -243,7 +243,7 @@ def _possible(knobs: Knobs) -> Knobs:
     if knobs.replace_every_s != NEVER:
         # Without its rows nobody who starts knows of an older stream; what Java holds of one that is gone is Java's.
         return replace(knobs, table_deleted_every_s=NEVER, row_deleted_every_s=NEVER, java_every_s=NEVER)
-    if knobs.start == "LATEST" and knobs.table_deleted_every_s != NEVER:
+    if knobs.start == "LATEST" and (knobs.table_deleted_every_s, knobs.row_deleted_every_s) != (NEVER, NEVER):
         # For a worker that starts on an empty table it is the first start.
         return replace(knobs, join_every_s=NEVER, leave_every_s=NEVER, crash_every_s=NEVER)
     return knobs

@@ -327,8 +327,8 @@ MUTANTS: Final = (
         "movement-from-the-looks-beginning",
         0,
         _BALANCE,
-        "                last = _Sighting(row.owner, row.counter, ended)\n",
-        "                last = _Sighting(row.owner, row.counter, began)\n",
+        "row.checkpoint_time_ms, ended)\n",
+        "row.checkpoint_time_ms, began)\n",
     ),
     Mutant(
         "given-back-rows-are-signs-of-life",

@@ -334,11 +334,11 @@ class Oracle:
         shard, calm_s = book.shard_id[-8:], self._now() - _WINDOW_ROUGH_S
         settled = max((each.sequence for each in book.records if tenure.knew(each)), default=-1)
         optional = bool(book.records) and book.records[0].optional  # at LATEST or a time what was read may begin later
-        if tenure.drained and not tenure.troubled and settled > checkpoint and not optional:
+        # Who was stopped while it left has no time for that any more.
+        awake = max(host.woken_s, *host.freezes, -math.inf) < self._now() - _LEAVE_S
+        if tenure.drained and not tenure.troubled and settled > checkpoint and not optional and awake:
             self._fail("D", f"{host.name} gives {shard} back without a checkpoint at {settled % 1_000_000}")
         unsettled = _unsettled(book, tenure)
-        # Who was stopped while it left has no time for that any more.
-        awake = not any(at_s > self._now() - _LEAVE_S for at_s in host.freezes)
         if (
             tenure.hurried
             and awake

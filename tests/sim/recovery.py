@@ -60,8 +60,11 @@ def _read_on(world: World, book: ShardBook) -> bool:
 
 
 def _behind(book: ShardBook, row: Lease) -> bool:
-    """An open shard's checkpoint stands behind its last record, or at an end that it does not have."""
-    last = book.records[-1] if book.records else None
+    """An open shard's checkpoint stands behind its last record, or at an end that it does not have.
+
+    One behind which all is trimmed stays where it is until something new comes.
+    """
+    last = book.records[-1] if book.records and book.records[-1].sequence > book.trimmed_to else None
     return row.finished or (last is not None and not last.optional and book.checkpoint < last.sequence)
 
 

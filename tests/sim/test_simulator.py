@@ -41,6 +41,7 @@ FOUND = {
     113: "a listing that had begun before the next stream was gone on with made the old one's rows anew",
     30864: "at LATEST a closed shard two below an open one was taken for old; deleted rows stayed away",
     50456: "a row of an old stream, made late, had a new worker read the whole of that stream again",
+    60432: "a living worker was taken for dead, since its only moving row was deleted, made anew and looked as before",
     30196: "a change waited behind the letter of a lease that was lost, and its route slept on once that was given up",
 }
 

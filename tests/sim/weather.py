@@ -90,6 +90,7 @@ class Weather:
         for host in world.hosts:
             host.calm()
             if host.process.state is State.FROZEN:
+                host.woken_s = world.now_s
                 world.loop.thaw(host.process)
 
     def stop_writing(self) -> None:
@@ -247,6 +248,7 @@ class Weather:
     async def _wake(self, host: Host, seconds: float) -> None:
         await asyncio.sleep(seconds)
         anyhow = self._knobs.woken_anyhow
+        host.woken_s = self._world.now_s
         self._world.loop.thaw(host.process, answers_first=self._at_rows.random() < 0.5 if anyhow else None)
         if anyhow and self._at_rows.random() < 0.6:  # hardly awake, as a machine that has no memory left
             await self._freeze_later(host)

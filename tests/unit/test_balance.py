@@ -117,6 +117,12 @@ def test_any_row_that_moves_keeps_all_leases_of_its_owner() -> None:
     assert (taken(result), result.workers) == ([], 2)
 
 
+def test_a_row_made_anew_and_taken_has_moved_though_its_counter_is_the_same() -> None:
+    rows = [replace(ours("s", "other", 2), checkpoint="7", checkpoint_time_ms=1_000)]
+    anew = [replace(rows[0], checkpoint_time_ms=12_000)]
+    assert taken(plan(anew, seen(rows, 0.0, 15.0, moved=anew))) == []
+
+
 def test_a_lease_of_javas_lives_by_its_own_row() -> None:
     rows = [Lease("s", owner="java", counter=1), Lease("t", owner="java", counter=1)]
     moved = [rows[0], Lease("t", owner="java", counter=2)]
