@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
 from collections.abc import Iterator, Mapping
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from click.testing import CliRunner, Result
@@ -31,26 +28,16 @@ from poller.observe.watch import Watch
 from poller.operate.panel import draw
 from poller.operate.told import told
 from poller.settings import load
+from tests.pages import PageServer, serving
+from tests.still import EPOCH_S, StillClock
 
 STREAM, ROUTE, ME = "Uploads", "default", "worker-1"
-EPOCH_S = 1_795_420_800.0
-
-
-class Clock:
-    def monotonic(self) -> float:
-        return 500.0
-
-    def wall(self) -> float:
-        return EPOCH_S
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("nothing here sleeps")
 
 
 def report(shards: int = 3, *, table: str = STREAM, queue: str = "jobs") -> tuple[Report, Watch]:
     """Of a daemon that reads so many shards."""
     settings = load({"POLLER_TABLE": table, "POLLER_QUEUE": queue, "POLLER_WORKER_ID": ME}, None)
-    watch = Watch([ROUTE], Clock().monotonic)
+    watch = Watch([ROUTE], StillClock().monotonic)
     rows = [SeenLease(Lease(f"shardId-{number:020}-ab", owner=ME), "reading") for number in range(shards)]
     watch(DaemonStarting(version="1", worker_id=ME))
     watch(DaemonReady(stream=table, stream_arn="arn", view_type="NEW_IMAGE", lease_table="leases", routes=(ROUTE,)))
@@ -71,7 +58,7 @@ def report(shards: int = 3, *, table: str = STREAM, queue: str = "jobs") -> tupl
             )
         )
     watch(FleetSeen(stream=table, shards={"reading": shards}, held=shards, workers=1, rows=tuple(rows)))
-    return Report(watch.known, settings, Clock()), watch
+    return Report(watch.known, settings, StillClock()), watch
 
 
 def break_queue(watch: Watch, error: str = "AccessDenied: no") -> None:
@@ -79,47 +66,23 @@ def break_queue(watch: Watch, error: str = "AccessDenied: no") -> None:
     watch(RouteWaiting(stream=STREAM, route=ROUTE, waiting=1204, dead_letters=0))
 
 
-class Daemon(HTTPServer):
+class Daemon(PageServer):
     """Serves the status of a report, or whatever else `said` is."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__()
         self.report, self.watch = report()
         self.said: bytes | None = None
 
-    def answer(self, query: Mapping[str, str]) -> bytes:
-        return self.report.status(query).body if self.said is None else self.said
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Daemon
-
-    def do_GET(self) -> None:
-        address = urlsplit(self.path)
-        body = self.server.answer({name: values[0] for name, values in parse_qs(address.query).items()})
-        self.send_response(200 if address.path == "/status" else 404)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name for it
-        """Nobody reads it."""
+    def answer(self, path: str, query: Mapping[str, str]) -> tuple[int, bytes]:
+        body = self.report.status(query).body if self.said is None else self.said
+        return (200 if path == "/status" else 404), body
 
 
 @pytest.fixture
 def daemon() -> Iterator[Daemon]:
-    with Daemon() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Daemon()) as server:
+        yield server
 
 
 def poller(*arguments: str) -> Result:

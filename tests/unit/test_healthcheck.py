@@ -6,63 +6,37 @@ import json
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from poller import cli
+from tests.pages import PageServer, serving
 
 REASON = {"part": "queue of route default", "since": "2026-11-23T08:00:00.000Z", "seconds": 7.3, "text": "It is down."}
 
 
-class Daemon(HTTPServer):
+class Daemon(PageServer):
     """Answers as a daemon would; `ready` says how."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__()
         self.ready = True
         self.reason: dict[str, object] = {**REASON}
         self.asked: list[str] = []
 
-    @property
-    def port(self) -> str:
-        return str(self.server_address[1])
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: Daemon
-
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)
-        reasons = [] if self.server.ready else [self.server.reason]
-        body = json.dumps({"ready": self.server.ready, "reasons": reasons}).encode()
-        self.send_response(200 if self.server.ready or self.path == "/livez" else 503)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's name for it
-        """Nobody reads it."""
+    def answer(self, path: str, query: Mapping[str, str]) -> tuple[int, bytes]:
+        self.asked.append(path)
+        body = {"ready": self.ready, "reasons": [] if self.ready else [self.reason]}
+        return (200 if self.ready or path == "/livez" else 503), json.dumps(body).encode()
 
 
 @pytest.fixture
 def daemon() -> Iterator[Daemon]:
-    with Daemon() as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Daemon()) as server:
+        yield server
 
 
 def check(*arguments: str, **environ: str) -> Result:

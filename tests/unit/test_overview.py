@@ -35,26 +35,10 @@ from poller.observe.overview import Overview
 from poller.observe.status import REASONS_MAX, Report
 from poller.observe.watch import ByStream, Watch
 from poller.settings import load_all
+from tests.still import EPOCH_S, StillClock
 
 ORDERS, PAYMENTS = "Orders", "Payments"
 ROUTE, ME, SHARD = "default", "worker-1", "shardId-1"
-EPOCH_S = 1_795_420_800.0  # 2026-11-23T08:00:00Z
-
-
-class Clock:
-    """Two clocks that go together, and only when told."""
-
-    def __init__(self) -> None:
-        self.passed_s = 0.0
-
-    def monotonic(self) -> float:
-        return 500.0 + self.passed_s
-
-    def wall(self) -> float:
-        return EPOCH_S + self.passed_s
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("nothing here sleeps")
 
 
 class Pages:
@@ -64,7 +48,7 @@ class Pages:
         paths = [folder / f"{table}.toml" for table in (ORDERS, PAYMENTS)]
         for path in paths:
             path.write_text(f'[stream]\ntable = "{path.stem}"\n[[route]]\nqueue = "{path.stem}-jobs"\n', "utf-8")
-        self.clock = Clock()
+        self.clock = StillClock()
         watches: dict[str, Watch] = {}
         reports: dict[str, Report] = {}
         for settings in load_all({"POLLER_WORKER_ID": ME}, paths):

@@ -40,33 +40,17 @@ from poller.observe.status import REASONS_MAX, Report
 from poller.observe.watch import Watch
 from poller.settings import load
 from poller.startup import prices
+from tests.still import EPOCH_S, StillClock
 
 STREAM, ROUTE, ME = "Uploads", "default", "worker-1"
-EPOCH_S = 1_795_420_800.0  # 2026-11-23T08:00:00Z
 SETTINGS = {"POLLER_TABLE": STREAM, "POLLER_QUEUE": "jobs", "POLLER_DEAD_LETTER_QUEUE": "dead", "POLLER_WORKER_ID": ME}
-
-
-class Clock:
-    """Two clocks that go together, and only when told."""
-
-    def __init__(self) -> None:
-        self.passed_s = 0.0
-
-    def monotonic(self) -> float:
-        return 500.0 + self.passed_s
-
-    def wall(self) -> float:
-        return EPOCH_S + self.passed_s
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("nothing here sleeps")
 
 
 class Pages:
     """The pages of a daemon to which these events have happened."""
 
     def __init__(self, *happened: Event, **settings: str) -> None:
-        self.clock = Clock()
+        self.clock = StillClock()
         loaded = load({**SETTINGS, **settings}, None)
         self.watch = Watch((route.name for route in loaded.routes), self.clock.monotonic)
         self.report = Report(self.watch.known, loaded, self.clock)

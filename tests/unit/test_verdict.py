@@ -39,9 +39,9 @@ from poller.observe.status import Report
 from poller.observe.verdict import Level, Tally, Verdict, overall
 from poller.observe.watch import Watch
 from poller.settings import load
+from tests.still import EPOCH_S, StillClock
 
 STREAM, ROUTE, ME = "Uploads", "default", "worker-1"
-EPOCH_S = 1_795_420_800.0
 SETTINGS = {
     "POLLER_TABLE": STREAM,
     "POLLER_QUEUE": "http://localhost/000000000000/analysis-jobs",
@@ -51,24 +51,11 @@ SETTINGS = {
 SHARDS = [f"S{number}" for number in range(12)]
 
 
-class Clock:
-    passed_s = 0.0
-
-    def monotonic(self) -> float:
-        return 500.0 + self.passed_s
-
-    def wall(self) -> float:
-        return EPOCH_S + self.passed_s
-
-    async def sleep(self, seconds: float) -> None:
-        raise AssertionError("nothing here sleeps")
-
-
 class Story:
     """A daemon to which these events have happened, at its beginning; `after` lets time pass and more happen."""
 
     def __init__(self, *happened: Event) -> None:
-        self.clock = Clock()
+        self.clock = StillClock()
         settings = load(SETTINGS, None)
         self.watch = Watch((route.name for route in settings.routes), self.clock.monotonic)
         self.report = Report(self.watch.known, settings, self.clock)
