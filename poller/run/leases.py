@@ -181,7 +181,7 @@ class LeaseKeeper:
         Raises LeaseConflict or DeadlinePassed (the tenure is over) and AwsError (unknown; try again while it lasts).
         """
         time_ms = int(self._clock.wall() * 1000)
-        await self._write(
+        written = await self._write(
             tenure,
             "checkpoint",
             lambda row: row.checkpointed(checkpoint, time_ms),
@@ -189,9 +189,9 @@ class LeaseKeeper:
             # One that has waited for the write of the shard's end must not take that back.
             needless=lambda row: row.finished,
         )
-        self._emit(
-            CheckpointWritten(stream=self.stream, shard=tenure.shard_id, checkpoint=checkpoint, at_s=self._clock.wall())
-        )
+        if written:
+            at_s = self._clock.wall()
+            self._emit(CheckpointWritten(stream=self.stream, shard=tenure.shard_id, checkpoint=checkpoint, at_s=at_s))
 
     async def add_children(self, tenure: Tenure, children: Sequence[str]) -> None:
         """Names the shard's children on its row. Raises as `checkpoint` does."""
@@ -303,14 +303,15 @@ class LeaseKeeper:
         expected: Callable[[Lease], Lease],
         call: Callable[[Lease], Awaitable[Lease]],
         needless: Callable[[Lease], bool] = lambda _: False,
-    ) -> None:
+    ) -> bool:
         """One write to a row of mine. `expected` is what the row will be, `call` makes it so.
 
-        Its turn may come late: `needless` tells, of the row as the writes before it have left it, whether to let it be.
+        Its turn may come late: `needless` tells, of the row as the writes before it have left it, whether to let it be;
+        then it returns False.
         """
         async with tenure.lock, self.table.writing:
             if needless(tenure.lease):
-                return
+                return False
             self._still_valid(tenure, f"{operation} could be sent")
             tenure.asked_at = self._clock.monotonic()
             try:
@@ -319,12 +320,13 @@ class LeaseKeeper:
                 if tenure.over:
                     raise
                 if needless(tenure.lease):
-                    return
+                    return False
                 # An earlier write of mine had landed, not this one: it is made again on top of that.
                 row, sent_at = await self._write_once(tenure, operation, expected, call)
             # An answer that comes past the deadline does not undo it: others may have acted on it already.
             self._still_valid(tenure, f"{operation} was answered")
             tenure.wrote(row, sent_at, self._clock.monotonic(), alone=self.each_renewed)
+            return True
 
     def _still_valid(self, tenure: Tenure, moment: str) -> None:
         if not tenure.valid(self._clock.monotonic()):

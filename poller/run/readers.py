@@ -147,11 +147,16 @@ class Readers:
         """In KCL's order, so that a crash in between loses nothing: the children's rows, their names.
 
         Then SHARD_END. The children are mine at once, whatever the shares: nobody waits for a look at the table.
+        Where an earlier try has written the end, and has not heard of it, there is nothing more to ask: the stream may
+        be gone by now.
         """
-        names = await self._census.children_of(tenure.shard_id)
-        if names:
-            await self._keeper.add_children(tenure, names)
-        await self._keeper.checkpoint(tenure, SHARD_END)
+        if tenure.lease.finished:
+            names = tuple(sorted(tenure.lease.children))
+        else:
+            names = await self._census.children_of(tenure.shard_id)
+            if names:
+                await self._keeper.add_children(tenure, names)
+            await self._keeper.checkpoint(tenure, SHARD_END)
         await self._keeper.release(tenure)
         self._emit(ShardFinished(stream=self._follower.stream.table, shard=tenure.shard_id, children=names))
         await self._inherit(names)

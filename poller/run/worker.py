@@ -240,7 +240,7 @@ class Worker:
     async def _checkpoint(self, tenure: Tenure) -> bool:
         """True: the table has the frontier as it is."""
         checkpoint = tenure.frontier.checkpoint
-        if tenure.released or checkpoint == tenure.lease.checkpoint:
+        if tenure.released or tenure.lease.finished or checkpoint == tenure.lease.checkpoint:
             return True
         try:
             await self.keeper.checkpoint(tenure, checkpoint)

@@ -9,7 +9,14 @@ import pytest
 
 from poller.decide.lineage import Start
 from poller.errors import NotFound, Unavailable
-from poller.events import LeaseLost, LeaseOperation, LeaseTableFailing, LeaseTableRecovered, LeaseTaken
+from poller.events import (
+    CheckpointWritten,
+    LeaseLost,
+    LeaseOperation,
+    LeaseTableFailing,
+    LeaseTableRecovered,
+    LeaseTaken,
+)
 from poller.model import LATEST, SHARD_END, TRIM_HORIZON, Lease
 from tests.memory.gates import Gate, failing, fault, no_answer, open_gate
 from tests.rig import Options, Rig
@@ -331,6 +338,31 @@ def test_a_write_made_again_on_top_of_one_that_had_landed_survives_losing_its_ow
             rig.leases.after = failing(no_answer, "UpdateItem", times=3)
             await rig.until(rig.caught_up)
             await clock.sleep(30)
+        assert rig.said(LeaseLost) == []
+
+    run(story)
+
+
+def test_a_lease_whose_end_was_written_unheard_is_given_back_though_the_stream_is_gone() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        (root,) = rig.stream.shards.shards
+
+        async def end_unheard(operation: str, resource: str) -> None:
+            if resource == root and rig.leases.rows[root].finished:
+                rig.leases.after = open_gate
+                rig.stream.before = failing(lambda *asked: fault(NotFound, *asked, "ResourceNotFoundException"))
+                raise no_answer(operation, resource)
+
+        async with rig.running():
+            rig.upload("item")
+            await rig.until(rig.caught_up)
+            rig.leases.after = end_unheard
+            rig.stream.shards.roll(root)
+            await rig.until(lambda: rig.leases.rows[root].finished)
+            heard = len(rig.events)
+            await rig.until(lambda: rig.leases.rows[root].owner is None, at_most_s=20)
+        assert [event for event in rig.events[heard:] if isinstance(event, CheckpointWritten)] == []
         assert rig.said(LeaseLost) == []
 
     run(story)

@@ -383,7 +383,7 @@ MUTANTS: Final = (
         "lost-end-of-a-shard-taken-back",
         0,
         _LEASES,
-        "                if needless(tenure.lease):\n                    return\n",
+        "                if needless(tenure.lease):\n                    return False\n",
         "",
     ),
     Mutant(
