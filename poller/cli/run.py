@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import gc
 import os
 from pathlib import Path
 
 import click
 
 from poller.cli.parameters import configs_option
+from poller.memory import prepare_memory
 
-# A start makes some hundred thousand objects that stay, a page of a thousand records some thousand that go and are in
-# no cycle: looking through them as often as Python does by itself costs a fifth of a start (measured).
-_GC_THRESHOLDS = (20_000, 20, 20)
 # More than any machine has a use for: a slip of the finger should not start a thousand.
 _PROCESSES_MAX = 64
 
@@ -56,7 +53,7 @@ def command(
     On two cores, where one is not enough; the workers divide the shards among them:
       poller run --processes 2
     """
-    gc.set_threshold(*_GC_THRESHOLDS)  # before the imports, which make most of those objects
+    prepare_memory(os.environ)
     if processes > 1:
         from poller.processes.parent import main as main_of_several  # noqa: PLC0415 - as below; without boto3
 
