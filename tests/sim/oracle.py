@@ -24,6 +24,7 @@ _WINDOW_ROUGH_S: Final = 25.0
 _LEAVE_S = 10.0
 # Until a worker finds out that a row was deleted or taken from it by force: its look, or the end of its lease.
 _UNAWARE_S: Final = 16.0
+_EVERYTHING: Final = 10**30
 # What fits into one request to a queue; and in which time they all are sent, one after another at worst.
 _BATCH: Final = 10
 _QUICK_S: Final = 1.5
@@ -455,6 +456,13 @@ class Oracle:
         book.trimmed_to = max(book.trimmed_to, up_to)
         if book.losing:
             book.lose(-1, up_to)
+
+    def forgotten(self, shard_id: str) -> None:
+        """A shard has left the stream with what is in it. Who has no row of it any more cannot know of that."""
+        book = self.ledger.shards[shard_id]
+        book.trimmed_to = _EVERYTHING
+        if book.losing and book.deleted_s > -math.inf:
+            book.lose(-1, _EVERYTHING)
 
 
 def _unsettled(book: ShardBook, tenure: Tenure) -> list[Written]:

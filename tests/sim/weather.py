@@ -188,6 +188,7 @@ class Weather:
             if root and shard.closed and row is not None and (lossy or row.finished):
                 self._tell("forget", f"{shard.shard_id[-8:]}, which was read up to {row.checkpoint[-6:]}")
                 world.stream.shards.forget(shard.shard_id)
+                world.oracle.forgotten(shard.shard_id)
                 lossy = False
 
     async def _replace(self, rng: random.Random) -> None:
