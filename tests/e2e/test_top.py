@@ -69,6 +69,14 @@ def test_top_ends_at_ctrl_c_and_in_a_pipe_prints_one_look_after_the_other(site: 
     assert all(json.loads(line) for line in rest.splitlines())
 
 
+def test_on_a_terminal_that_can_only_print_top_prints(site: Site) -> None:
+    with Terminal("top", "--url", site.url, environment={"TERM": "dumb"}) as terminal:
+        terminal.until_shown(CALM, times=2)
+        terminal.interrupt()
+        assert terminal.ended() == 0
+    assert "\x1b[?1049h" not in terminal.shown
+
+
 def test_status_and_top_once_say_in_their_exit_code_whether_it_is_ready(site: Site) -> None:
     environment = {"POLLER_HTTP_PORT": str(urlsplit(site.url).port)}
     ended = poller("status", environment=environment)
