@@ -13,9 +13,16 @@ def main() -> None:
         # Before anything else is imported, which takes longer than some supervisors wait.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _nothing_begun)
-    from poller.cli import main as cli  # noqa: PLC0415
+    elif sys.stdout is None:
+        # Closed by whoever started it, which the daemon bears by itself: what is printed goes nowhere.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    try:
+        from poller.cli import main as cli  # noqa: PLC0415
 
-    cli()
+        cli()
+    except KeyboardInterrupt:
+        # Before click is there to say it.
+        sys.exit(1)
 
 
 def _nothing_begun(_number: int, _frame: object) -> None:
