@@ -213,7 +213,7 @@ def test_without_its_emulator_the_demo_says_how_to_install_it(monkeypatch: pytes
     result = invoke("demo")
 
     assert result.exit_code == 2
-    assert result.stderr.endswith("install it with: pip install 'dynamodb-stream-poller[demo]'\n")
+    assert result.stderr.endswith("pip install 'dynamodb-stream-poller[demo]', in a checkout pip install '.[demo]'\n")
     assert result.stderr.count("\n") == 1
 
 
