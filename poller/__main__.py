@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -16,6 +17,9 @@ def main() -> None:
     elif sys.stdout is None:
         # Closed by whoever started it, which the daemon bears by itself: what is printed goes nowhere.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        # What a terminal's encoding lacks is written as `\\u2026`, which is JSON as well, and ends no command.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         from poller.cli import main as cli  # noqa: PLC0415
 

@@ -255,6 +255,14 @@ def test_where_nothing_can_be_printed_there_is_no_traceback(arguments: str, told
     assert result.stderr.count("\n") == 1
 
 
+def test_what_the_encoding_lacks_is_escaped() -> None:
+    settings = {"POLLER_TABLE": "Orders", "POLLER_QUEUE": "jobs", "POLLER_WORKER_ID": "w\u2026"}
+    result = process("config", "show", PYTHONUTF8="1", PYTHONIOENCODING="latin-1", **settings)
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "w\\u2026" in result.stdout
+
+
 def test_ctrl_c_before_anything_has_begun_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted() -> None:
         raise KeyboardInterrupt
