@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -13,9 +14,19 @@ def main() -> None:
         # Before anything else is imported, which takes longer than some supervisors wait.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _nothing_begun)
-    from poller.cli import main as cli  # noqa: PLC0415
+    elif sys.stdout is None:
+        # Closed by whoever started it, which the daemon bears by itself: what is printed goes nowhere.
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        # What a terminal's encoding lacks is written as `\\u2026`, which is JSON as well, and ends no command.
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        from poller.cli import main as cli  # noqa: PLC0415
 
-    cli()
+        cli()
+    except KeyboardInterrupt:
+        # Before click is there to say it.
+        sys.exit(1)
 
 
 def _nothing_begun(_number: int, _frame: object) -> None:

@@ -124,8 +124,8 @@ async def find_route_queue(settings: Settings, aws: Aws, setting: str, name_or_u
     except WrongQueue as error:
         raise settings.fault(setting, error.problem) from error
     except NotFound as error:
-        problem = f"there is no such queue in {aws.region}; make it, or mend the name"
-        raise settings.fault(setting, problem) from error
+        mend = "make it, or mend the URL" if "://" in name_or_url else "make it (`poller init`), or mend the name"
+        raise settings.fault(setting, f"there is no such queue in {aws.region}; {mend}") from error
 
 
 def account_fault(settings: Settings, stream: StreamInfo, setting: str, queue: QueueInfo) -> ConfigurationError | None:

@@ -6,6 +6,9 @@ all of them, so each imports at its top nothing but click and what is cheap; the
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from importlib import import_module
 from typing import Any, Final
 
@@ -32,6 +35,10 @@ COMMANDS: Final = {
     "healthcheck": "poller.cli.healthcheck",
     "demo": "poller.cli.demo",
 }
+
+
+# A disk that takes no more: nothing that a traceback would help with.
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Failure(click.ClickException):
@@ -66,12 +73,20 @@ class Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> None:
+        if os.environ.get("NO_COLOR"):
+            ctx.color = False
         try:
             exit_code: int | None = super().invoke(ctx)
         except ConfigurationError as error:
             raise Misconfigured(error) from error
         except PollerError as error:
             raise Failure(error) from error
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            # What Python would still flush at its end goes nowhere.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Failure(PollerError(f"nothing more could be written: {error.strerror}")) from error
         ctx.exit(exit_code or 0)
 
 

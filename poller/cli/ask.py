@@ -53,8 +53,8 @@ def _file(path: str | None) -> Mapping[str, Any]:
     import tomllib  # noqa: PLC0415 - most containers have no file
 
     try:
-        with open(path, "rb") as file:
-            section = tomllib.load(file).get("http", {})
+        with open(path, encoding="utf-8-sig") as file:
+            section = tomllib.loads(file.read()).get("http", {})
     except (OSError, ValueError):
         return {}
     return section if isinstance(section, dict) else {}

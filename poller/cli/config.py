@@ -41,9 +41,12 @@ def show(configs: tuple[Path, ...], as_json: bool) -> None:
       poller config show
       POLLER_LEASE__DURATION=20s poller config show --config config/poller.toml
     """
-    from poller.settings import load_all  # noqa: PLC0415 - pydantic, which --help need not wait for
+    from poller.filters import compile_filters  # noqa: PLC0415 - as is pydantic, which --help need not wait for
+    from poller.settings import load_all  # noqa: PLC0415
 
     settings = load_all(os.environ, configs)
+    for one in settings:
+        compile_filters(one)
     aws = [*_aws_variables(os.environ)]
     if len(settings) == 1:
         blocks = [Block(None, "", [*_settings(settings[0]), *aws])]

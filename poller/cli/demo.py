@@ -62,7 +62,8 @@ def command(duration_s: float | None, http_port: int, rate: float, seed: int, br
     """
     if not all(find_spec(package) for package in EMULATOR_PACKAGES):
         raise ConfigurationError(
-            "the demo's emulator is not installed; install it with: pip install 'dynamodb-stream-poller[demo]'"
+            "the demo's emulator is not installed; install it with: pip install 'dynamodb-stream-poller[demo]',"
+            " in a checkout pip install '.[demo]'"
         )
     from poller.demo import command as demo  # noqa: PLC0415 - boto3 and rich, which --help need not wait for
 

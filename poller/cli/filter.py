@@ -75,7 +75,9 @@ def test(
     compiled = _of_patterns(patterns, changed) if patterns else _of_route(route, config)
     try:
         verdicts = [verdict_on(compiled, record) for record in read_records(records.read())]
-    except (UnreadableRecords, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(f"--record {records.name}: not UTF-8 at byte {error.start + 1}") from error
+    except UnreadableRecords as error:
         raise ConfigurationError(f"--record {records.name}: {error}") from error
     if as_json:
         _print_json(compiled, verdicts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from poller.inspect.policy import Home, Keys
     from poller.settings import Settings
 
+_REGION = re.compile(r"[a-z0-9-]{1,32}")
+
 
 @click.command(short_help="Print the IAM policy that these settings need.")
 @config_option
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     type=click.Choice(["run", "init", "operate"]),
     default="run",
     show_default=True,
-    help="The daemon and `check`; `init`; or what people do: leases, dead-letters, redrive.",
+    help="The daemon and `check`; `init`; or what people do: leases, dead-letters, redrive, replay, tap.",
 )
 @click.option("--account", metavar="ID", help="The account, 12 digits. Default: the stream ARN's, or asked of AWS.")
 @click.option("--region", metavar="NAME", help="Default: that of the settings.")
@@ -65,6 +68,7 @@ def command(
 
     settings = load(os.environ, config)
     _check_account(account)
+    _check_region(region)
     # Whoever gives the keys, or makes the queues, need not be told.
     keys_wanted = purpose != "init" and not kms_keys
     home, keys = _at_home(settings, region, account, offline=offline, keys_wanted=keys_wanted)
@@ -84,6 +88,11 @@ def _check_account(account: str | None) -> None:
         raise click.UsageError(f"--account: {account!r} is not an account's id: it has 12 digits")
 
 
+def _check_region(region: str | None) -> None:
+    if region is not None and not _REGION.fullmatch(region):
+        raise click.UsageError(f"--region: {region!r} is not a region's name, such as eu-west-1")
+
+
 def _at_home(
     settings: Settings, region: str | None, account: str | None, *, offline: bool, keys_wanted: bool
 ) -> tuple[Home, Keys]:
@@ -94,8 +103,8 @@ def _at_home(
         account = account or settings.stream.arn_account
         region = region or settings.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         if account is None or region is None:
-            missing = "--account" if account is None else "--region"
-            raise click.UsageError(f"--offline: neither the settings nor {missing} tell it; say {missing}")
+            what, option = ("account", "--account ID") if account is None else ("region", "--region NAME")
+            raise click.UsageError(f"--offline: the settings do not tell the {what}; say {option}")
         return Home(region, account), Keys()
     asked = _ask(settings, region, account, keys=keys_wanted)
     if asked.home is None:

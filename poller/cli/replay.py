@@ -261,6 +261,9 @@ class _Command:
                 raise ConfigurationError(f"--resume {self._given['resume']}: {problem}")
         elif self._state is not None and self._state.exists():
             raise ConfigurationError(f"--state {self._state}: exists; go on with it by --resume, or name another file")
+        elif self._state is not None and not os.access(self._state.absolute().parent, os.W_OK):
+            # Told before anything is sent: it was asked for lest the replay be killed.
+            raise ConfigurationError(f"--state {self._state}: its folder is not there, or may not be written to")
         names = routes_of(self._settings, self._given["routes"] if self._order is None else self._order.routes)
         if self._given["filters"]:
             other_filter(self._given["filters"])

@@ -80,10 +80,13 @@ def show(seen: Told, shards: int) -> None:
 
 
 def console() -> Console:
+    import io  # noqa: PLC0415
     import sys  # noqa: PLC0415
 
     from rich.console import Console  # noqa: PLC0415
 
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a column keeps its width in an encoding without the bars
     return Console(highlight=False, width=None if sys.stdout.isatty() else 400)
 
 

@@ -41,7 +41,7 @@ _ONCE_SHARDS: Final = 20
 def command(url: str | None, timeout_s: float, every_s: float, once: bool, as_json: bool) -> int:
     """Shows how the daemon is until q or Ctrl-C; a daemon that is started again is picked up again.
 
-    Where the output is no terminal, one look is printed after the other.
+    Where the output is no terminal, or one that can only print, one look is printed after the other.
 
     \b
       poller top
@@ -57,7 +57,7 @@ def command(url: str | None, timeout_s: float, every_s: float, once: bool, as_js
             status.show(seen, _ONCE_SHARDS)
         return 0 if seen.ready else 1
     try:
-        if as_json or not sys.stdout.isatty():
+        if as_json or status.console().is_dumb_terminal or not sys.stdout.isatty():
             _one_after_the_other(base, timeout_s, every_s, as_json=as_json)
         else:
             _live(base, timeout_s, every_s, seen)

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distribution
 from typing import Final
 
 from rich.console import Console, Group
@@ -36,12 +37,14 @@ YOUR_OWN: Final = """\
 
 [bold]Now your own table[/], in the account that your credentials lead to:
 
-  export AWS_REGION=eu-west-1
+{install}  export AWS_REGION=eu-west-1
   export POLLER_TABLE=YourTable POLLER_QUEUE=your-jobs POLLER_DEAD_LETTER_QUEUE=your-dead-letters
   poller check   # what is there, what is missing, what may not be done; changes nothing
   poller init    # makes what is missing: lease table, queues
   poller run     # this daemon, on your table
 """
+# `make run` plays without installing it.
+_INSTALL: Final = "  pip install .  # in this checkout: for the command poller\n"
 _ATTRIBUTE_VALUE = re.compile(r"\{\s+(\"[A-Z]+\": [^][{}]*?)\s+\}")
 
 
@@ -148,7 +151,7 @@ class Display:
         self._console.print(table, soft_wrap=False)
         self.say(verdict(outcome))
         if outcome.good:
-            self.say(YOUR_OWN)
+            self.say(YOUR_OWN.format(install="" if _installed() else _INSTALL))
 
     def failed(self, error: DemoFailed) -> None:
         self.say(f"[bold red]Failed: {escape(str(error))}[/]")
@@ -156,6 +159,14 @@ class Display:
             self.say("Its last words:")
         for line in error.log_lines:
             self.say(f"  [dim]{escape(line)}[/]")
+
+
+def _installed() -> bool:
+    try:
+        distribution("dynamodb-stream-poller")
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _aligned(facts: Mapping[str, str]) -> list[str]:

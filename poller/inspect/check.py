@@ -85,7 +85,7 @@ class Check:
         for route, compiled in zip(self._settings.routes, self._filters, strict=True):
             part = f"filter of route {route.name}"
             yield ok(part, f"wants {compiled.text}")
-            mend = "see what it does: poller filter test --route " + route.name
+            mend = f"see what it does: poller filter test --route {route.name} --record FILE"
             yield from (warning(part, text, mend) for text in filter_check.doubts(compiled))
 
     # --- with AWS -----------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import select
 import sys
 import threading
@@ -66,7 +67,8 @@ class LogSink:
         """`process`: which of several that write to the same place; each line says so, and is written in one piece."""
         terminal = stream.isatty()
         console = form == "console" or (form == "auto" and terminal)
-        render: Render = _ConsoleLine(colours=terminal) if console else _json_line
+        colours = terminal and not os.environ.get("NO_COLOR")
+        render: Render = _ConsoleLine(colours=colours) if console else _json_line
         said_by: dict[str, object] = {}
         if process is not None:
             render, said_by = _InOnePiece(render), {"process": process}

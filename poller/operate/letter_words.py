@@ -135,8 +135,8 @@ def report_lines(report: Report) -> Iterator[str]:
 
 
 def _report_lines(report: Report) -> Iterator[str]:
-    verb = "would be sent" if report.dry_run else "sent"
-    yield f"{report.queue}: {counted(report.sent.total(), 'letter')} {verb}, {report.stayed_count:,} stayed"
+    sent, stayed = ("would be sent", "would stay") if report.dry_run else ("sent", "stayed")
+    yield f"{report.queue}: {counted(report.sent.total(), 'letter')} {sent}, {report.stayed_count:,} {stayed}"
     for (reason, route), count in sorted(report.sent.items()):
         yield f"  {count:,} {reason} to route {route}"
     yield from _listed("stays", report.stayed, report.stayed_count)

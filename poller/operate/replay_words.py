@@ -40,6 +40,9 @@ def plan(order: Order, tally: Tally, queues: Sequence[QueueInfo], shards: int) -
     if tally.first_s is not None and tally.last_s is not None:
         records += f", created from {utc(tally.first_s)} to {utc(tally.last_s)}"
     yield f"records  {records}"
+    known = sorted(tally.key_names)
+    if unknown := [name for name, _ in order.keys if known and name not in known]:
+        yield f"         none has the key attribute {', '.join(unknown)}: the key is {', '.join(known)}"
     events = {name: count for name, count in tally.events.items() if count}
     if events:
         yield f"events   {', '.join(f'{name} {count:,}' for name, count in sorted(events.items()))}"

@@ -47,6 +47,7 @@ class Tally:
         self.unreadable = 0
         self.events: Counter[str] = Counter()
         self.routes = [0] * len(wanted)
+        self.key_names: set[str] = set()
         self.first_s: float | None = None
         self.last_s: float | None = None
         self._sift = sift
@@ -91,8 +92,10 @@ class Tally:
                 return
             self.first_s = min(created_s, self.first_s or created_s)
             self.last_s = max(created_s, self.last_s or created_s)
-        if self._key is not None and not self._key.matches(record):
-            return
+        if self._key is not None:
+            self.key_names |= set(heart.get("Keys") or ())
+            if not self._key.matches(record):
+                return
         self.records += 1
         event = record.get("eventName")
         self.events[event if event in EVENT_NAMES else UNKNOWN] += 1

@@ -36,6 +36,8 @@ _SHORT_NAMES: Final = {
     "route.dead_letter_queue": "POLLER_DEAD_LETTER_QUEUE",
     "route.filter": "POLLER_FILTER",
 }
+# What some editors put before a text; it says nothing.
+_BYTE_ORDER_MARK: Final = "\ufeff"
 _HEADER: Final = re.compile(r"\s*\[(?P<list>\[)?\s*(?P<name>[\w. -]+?)\s*\]\]?\s*(#.*)?$")
 _ASSIGNMENT: Final = re.compile(r"\s*([\w.-]+)\s*=")
 # What Kubernetes puts into every pod beside a service named "poller".
@@ -94,8 +96,10 @@ def _unknown_variable(name: str) -> str:
     if _SERVICE_LINK.fullmatch(name):
         mend = "set enableServiceLinks to false in the pod's spec, or name the service otherwise"
         return f'no such setting; Kubernetes sets it for a service named "poller": {mend}'
-    short = {_long_name(path): variable for path, variable in variables().items()}
-    nearest = short.get(name) or _nearest(name, [CONFIG_VARIABLE, *variables().values()], len(_PREFIX))
+    # Whoever writes the section out means the short name, also with a single underscore behind the section.
+    spelled_out = {_long_name(path).replace("__", "_"): variable for path, variable in variables().items()}
+    nearest = spelled_out.get(name.replace("__", "_"))
+    nearest = nearest or _nearest(name, [CONFIG_VARIABLE, *variables().values()], len(_PREFIX))
     return _no_such_setting(nearest)
 
 
@@ -108,7 +112,7 @@ def read_file(path: Path, written: str, name: str) -> Source:
     `written`: how its user named it; `name`: what it is called where a setting is told of.
     """
     try:
-        text = path.read_text("utf-8")
+        text = path.read_text("utf-8").removeprefix(_BYTE_ORDER_MARK)
         content = tomllib.loads(text)
         json.dumps(content, default=str)  # whatever is in it must be possible to tell of
     except FileNotFoundError:
@@ -128,7 +132,7 @@ def read_file(path: Path, written: str, name: str) -> Source:
     faults: list[str] = []
     for setting, value in _settings(content):
         origin = Origin("file", key(setting), value, name, lines.get(setting))
-        if problem := _misplaced(key(setting)):
+        if problem := _misplaced(key(setting), is_table=isinstance(value, dict)):
             faults.append(f"{_one_line(origin.name)} ({origin.place}): {problem}")
         known[setting] = origin
     routes = content.get("route")
@@ -147,18 +151,24 @@ def _settings(content: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
             yield from ((f"{path}.{name}", value) for name, value in one.items())
 
 
-def _misplaced(name: str) -> str | None:
+def _misplaced(name: str, *, is_table: bool) -> str | None:
     """Why the file cannot have this here, None if it can."""
     section, _, setting = name.partition(".")
     if section not in sections():
-        return _no_such_setting(_nearest(section, list(sections())))
+        # A setting before any table's header is looked for in all of them.
+        within = None if is_table else _elsewhere(section)
+        return _no_such_setting(within or _nearest(section, list(sections())))
     if not setting:
         return f"must be a table: write {'[[route]]' if section == 'route' else f'[{section}]'}"
     if setting not in sections()[section]:
-        elsewhere = next((path for path in variables() if path.endswith(f".{setting}")), None)
+        elsewhere = _elsewhere(setting)
         here = _nearest(setting, sections()[section])
         return _no_such_setting(elsewhere or (f"{section}.{here}" if here else _nearest(name, list(variables()))))
     return None
+
+
+def _elsewhere(setting: str) -> str | None:
+    return next((path for path in variables() if path.endswith(f".{setting}")), None)
 
 
 def _lines(text: str) -> Mapping[str, int]:

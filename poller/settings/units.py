@@ -34,7 +34,9 @@ def parse_size(value: object) -> int:
     if isinstance(value, str) and (match := _SIZE.fullmatch(value)):
         return int(match[1]) * _BYTES_PER_UNIT[match[2]]
     if number := _bare_number(value):
-        raise ValueError(f'a size needs its unit; write "{number}MiB" or "{number}KiB"')
+        bytes_meant = float(number) >= _BYTES_PER_UNIT["MiB"]
+        mend = f'"{number}B"' if bytes_meant else f'"{number}MiB" or "{number}KiB"'
+        raise ValueError(f"a size needs its unit; write {mend}")
     raise ValueError('not a size; write a whole number and B, KiB, MiB or GiB, such as "64MiB"')
 
 

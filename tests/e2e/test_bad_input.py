@@ -338,7 +338,7 @@ def test_a_slip_in_one_of_several_files_ends_with_2_and_one_line_that_names_it(s
 
 # --- in what the settings name ----------------------------------------------------------------------------------------
 
-NO_SUCH_QUEUE = "there is no such queue in us-east-1; make it, or mend the name"
+NO_SUCH_QUEUE = "there is no such queue in us-east-1; make it (`poller init`), or mend the name"
 NOT_FOUND = "does not exist (ResourceNotFoundException): Requested resource not found"
 CHECK_THE_NAME = "check its name, the region and the account"
 NO_NEW_IMAGE = "it can never match; enable the stream with NEW_IMAGE or NEW_AND_OLD_IMAGES"
@@ -424,7 +424,7 @@ NAMED = [
     Slip("queue missing", f'POLLER_QUEUE="jbos": {NO_SUCH_QUEUE}', {"POLLER_QUEUE": "jbos"}),
     Slip(
         "queue missing by URL",
-        f'POLLER_QUEUE="{{url}}/000000000000/jbos": {NO_SUCH_QUEUE}',
+        'POLLER_QUEUE="{url}/000000000000/jbos": there is no such queue in us-east-1; make it, or mend the URL',
         {"POLLER_QUEUE": "{url}/000000000000/jbos"},
     ),
     Slip(

@@ -357,7 +357,7 @@ async def test_a_queue_that_is_missing_is_a_fault_and_its_neighbour_is_looked_at
     assert told(ended, "queue of route default") == [
         (
             'FAULT queue of route default: POLLER_QUEUE="nowhere": there is no such queue in us-east-1'
-            " | mend: make it, or mend the name"
+            " | mend: make it (`poller init`), or mend the name"
         )
     ]
     assert told(ended, "dead-letter queue of route default")[0].startswith("ok ")

@@ -219,6 +219,14 @@ async def test_a_time_a_key_a_filter_and_another_queue_choose_what_goes_where(si
     assert site.queue.arrived == []
 
 
+async def test_a_key_attribute_that_no_record_has_is_told(site: Site) -> None:
+    site.upload("a")
+    ended = await site.replay("--since", "1h", "--key", "requestId=a", "--dry-run")
+
+    assert ended.code == 0
+    assert ended.lines[2].strip() == "none has the key attribute requestId: the key is analysisRequestId"
+
+
 async def test_from_a_record_on_its_shard_and_what_follows_is_read(site: Site) -> None:
     other = site.stream.add_shard()
     site.upload("elsewhere", shard=other)
@@ -410,6 +418,14 @@ def test_a_state_file_is_not_written_over_and_not_used_for_another_stream(tmp_pa
         ended = poller_inside("replay", *arguments, "--yes", environment=SETTINGS)
         assert (ended.code, ended.out) == (2, "")
         assert fault in ended.err
+
+
+def test_a_state_file_that_cannot_be_kept_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    state = str(tmp_path / "nowhere" / "state.json")
+    ended = poller_inside("replay", "--since", "1h", "--state", state, "--yes", environment=SETTINGS)
+
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == f"poller: --state {state}: its folder is not there, or may not be written to\n"
 
 
 def test_its_help_has_examples() -> None:

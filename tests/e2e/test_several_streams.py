@@ -30,7 +30,7 @@ SETTINGS = {
     "POLLER_POLLING__IDLE_MIN": "50ms",
     "POLLER_POLLING__IDLE_MAX": "100ms",
 }
-NO_SUCH_QUEUE = "there is no such queue in us-east-1; make it, or mend the name"
+NO_SUCH_QUEUE = "there is no such queue in us-east-1; make it (`poller init`), or mend the name"
 WRITES = ("CreateTable", "PutItem", "UpdateItem", "DeleteItem", "SendMessage", "SendMessageBatch")
 # What counts something that went wrong, if it is above 0.
 TROUBLES = re.compile(

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.e2e.command import poller
+from tests.e2e.daemon import wait_until
 from tests.e2e.terminal import Terminal
 from tests.e2e.test_health import Site
 from tests.standin import StandInProcess
@@ -67,6 +68,26 @@ def test_top_ends_at_ctrl_c_and_in_a_pipe_prints_one_look_after_the_other(site: 
         assert process.wait(60) == 0
     assert set(levels) == {"ok"}
     assert all(json.loads(line) for line in rest.splitlines())
+
+
+def test_on_a_terminal_that_can_only_print_top_prints(site: Site) -> None:
+    with Terminal("top", "--url", site.url, environment={"TERM": "dumb"}) as terminal:
+        terminal.until_shown(CALM, times=2)
+        terminal.interrupt()
+        assert terminal.ended() == 0
+    assert "\x1b[?1049h" not in terminal.shown
+
+
+def test_in_an_encoding_without_its_signs_status_is_still_told(site: Site) -> None:
+    site.upload("a")
+
+    def said() -> str:
+        ended = poller("status", "--url", site.url, environment={"PYTHONIOENCODING": "latin-1"})
+        assert (ended.code, ended.err) == (0, "")
+        return ended.out
+
+    wait_until(lambda: "?" in said(), said)
+    assert "\\u" not in said()
 
 
 def test_status_and_top_once_say_in_their_exit_code_whether_it_is_ready(site: Site) -> None:

@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from poller import cli
+from poller import __main__, cli
 from poller.errors import AwsError, ConfigurationError, PollerError
 
 Main = Callable[[Sequence[Path], Mapping[str, str]], int]
@@ -213,7 +213,7 @@ def test_without_its_emulator_the_demo_says_how_to_install_it(monkeypatch: pytes
     result = invoke("demo")
 
     assert result.exit_code == 2
-    assert result.stderr.endswith("install it with: pip install 'dynamodb-stream-poller[demo]'\n")
+    assert result.stderr.endswith("pip install 'dynamodb-stream-poller[demo]', in a checkout pip install '.[demo]'\n")
     assert result.stderr.count("\n") == 1
 
 
@@ -234,6 +234,45 @@ def test_as_a_process_the_module_is_the_console_script() -> None:
     result = process("--version")
 
     assert (result.returncode, result.stdout, result.stderr) == (0, invoke("--version").output, "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("config show >/dev/full", "poller: nothing more could be written: No space left on device\n"),
+        ("tap >&-", "poller: no AWS credentials were found: "),
+    ],
+    ids=["full", "closed"],
+)
+def test_where_nothing_can_be_printed_there_is_no_traceback(arguments: str, told: str, tmp_path: Path) -> None:
+    without_credentials = {"HOME": str(tmp_path), "AWS_EC2_METADATA_DISABLED": "true", "AWS_REGION": "eu-west-1"}
+    environment = {"PATH": os.environ["PATH"], "POLLER_TABLE": "Orders", "POLLER_QUEUE": "jobs", **without_credentials}
+    command = ["sh", "-c", f'exec "$0" -m poller {arguments}', sys.executable]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+    assert result.returncode == 1
+    assert result.stderr.startswith(told)
+    assert result.stderr.count("\n") == 1
+
+
+def test_what_the_encoding_lacks_is_escaped() -> None:
+    settings = {"POLLER_TABLE": "Orders", "POLLER_QUEUE": "jobs", "POLLER_WORKER_ID": "w\u2026"}
+    result = process("config", "show", PYTHONUTF8="1", PYTHONIOENCODING="latin-1", **settings)
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "w\\u2026" in result.stdout
+
+
+def test_ctrl_c_before_anything_has_begun_is_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["poller", "check"])
+    monkeypatch.setattr(cli, "main", interrupted)
+    with pytest.raises((SystemExit, KeyboardInterrupt)) as ended:
+        __main__.main()
+    assert isinstance(ended.value, SystemExit)
+    assert ended.value.code == 1
 
 
 def test_as_a_process_wrong_usage_ends_with_2() -> None:

@@ -112,6 +112,14 @@ def test_settings_that_cannot_be_used_are_one_line_and_exit_code_2() -> None:
     assert result.stderr == ('poller: POLLER_LEASE__DURATION="10": a duration needs its unit; write "10s" or "10ms"\n')
 
 
+def test_a_filter_that_cannot_be_used_is_one_too() -> None:
+    result = show(POLLER_TABLE="Orders", POLLER_QUEUE="jobs", POLLER_FILTER='{"eventName": "INSERT"}')
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr.startswith('poller: POLLER_FILTER="{')
+    assert result.stderr.count("\n") == 1
+
+
 def test_its_help_has_an_example() -> None:
     assert "  POLLER_LEASE__DURATION=20s poller config show --config" in show("--help").output
 

@@ -188,6 +188,21 @@ def test_a_file_without_records_is_one_line_that_says_where(text: str, fault: st
     assert result.stderr == f"poller: --record <stdin>: {fault}\n"
 
 
+def test_a_file_that_is_no_text_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "records.bin"
+    file.write_bytes(b"{}\xff")
+    result = CliRunner().invoke(cli.commands, ("filter", "test", "--pattern", "{}", "--record", str(file)))
+
+    assert (result.exit_code, result.stderr) == (2, f"poller: --record {file}: not UTF-8 at byte 3\n")
+
+
+def test_who_wants_no_colours_gets_none() -> None:
+    command = ("filter", "test", "--pattern", "{}", "--record", "-")
+    for value, coloured in (("", True), ("1", False)):
+        result = CliRunner().invoke(cli.commands, command, input="{}", env={"NO_COLOR": value}, color=True)
+        assert ("\x1b" in result.stdout) is coloured
+
+
 def test_a_file_that_is_not_there_is_wrong_usage() -> None:
     result = CliRunner().invoke(cli.commands, ("filter", "test", "--pattern", "{}", "--record", "no.json"))
 

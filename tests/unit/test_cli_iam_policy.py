@@ -84,8 +84,9 @@ def test_a_key_is_named_by_its_arn_and_an_alias_is_a_condition() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("--offline", "--region", "eu-west-1"), "say --account"),
+        (("--offline", "--region", "eu-west-1"), "the settings do not tell the account; say --account ID"),
         (("--account", "12"), "is not an account's id"),
+        ((*OFFLINE, "--region", "eu west"), "is not a region's name, such as eu-west-1"),
         ((*OFFLINE, "--kms-key", "a b"), "neither a key's ARN nor its id"),
         (("--for", "everything"), "'everything' is not one of"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 from rich.console import Console
@@ -174,6 +175,20 @@ def test_a_good_end_leads_to_ones_own_table_and_a_bad_one_does_not() -> None:
     display, out = shown()
     display.summary(outcome(counts(in_flight=1)))
     assert "poller" not in out.getvalue()
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_where_it_is_not_installed_the_way_to_ones_own_table_begins_with_that(
+    installed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def distribution(name: str) -> None:
+        if not installed:
+            raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("poller.demo.display.distribution", distribution)
+    display, out = shown()
+    display.summary(outcome(counts()))
+    assert ("\n  pip install . " in out.getvalue()) is not installed
 
 
 def test_the_summary_has_every_figure_and_the_verdict() -> None:

@@ -91,6 +91,12 @@ def test_it_asks_where_the_file_says_and_the_environment_goes_first(daemon: Daem
     assert check(POLLER_CONFIG=str(file), POLLER_HTTP_PORT=daemon.port).exit_code == 0
 
 
+def test_what_an_editor_puts_before_the_file_hides_nothing_of_it(daemon: Daemon, tmp_path: Path) -> None:
+    file = tmp_path / "poller.toml"
+    file.write_text(f"[http]\nport = {daemon.port}\n", "utf-8-sig")
+    assert check(POLLER_CONFIG=str(file)).exit_code == 0
+
+
 @pytest.mark.parametrize("text", ["not TOML", "http = 7", "[http]\nport = 1\n[nonsense"])
 def test_no_other_setting_has_to_be_valid(daemon: Daemon, tmp_path: Path, text: str) -> None:
     file = tmp_path / "poller.toml"

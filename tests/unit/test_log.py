@@ -150,6 +150,11 @@ def test_auto_is_console_with_colours_on_a_terminal_and_json_elsewhere() -> None
     assert written(TAKEN, form="console").startswith(b"08:00:00.123 info    lease_taken ")
 
 
+def test_who_wants_no_colours_gets_none_on_a_terminal_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert written(TAKEN, form="auto", stream=Terminal()).startswith(b"08:00:00.123 info    lease_taken ")
+
+
 def test_no_field_of_an_event_hides_what_every_line_has() -> None:
     kinds = [kind for kind in vars(events).values() if isinstance(kind, type) and issubclass(kind, Event)]
     kinds.remove(Event)

@@ -131,6 +131,14 @@ def test_the_file_may_be_named_by_a_variable_and_the_command_line_goes_before_it
     assert load({"POLLER_CONFIG": "/no/such/file", "POLLER_QUEUE": "jobs"}, file).stream.table == "FromFile"
 
 
+@pytest.mark.parametrize(("before", "line_end"), [("\ufeff", "\n"), ("\ufeff", "\r\n"), ("", "\r\n")])
+def test_a_file_may_be_as_editors_of_windows_write_it(before: str, line_end: str, tmp_path: Path) -> None:
+    file = tmp_path / "poller.toml"
+    file.write_bytes(f"{before}[stream]\ntable = 'Orders'\n".replace("\n", line_end).encode())
+    row = next(row for row in describe(load({"POLLER_QUEUE": "jobs"}, file)) if row.setting == "stream.table")
+    assert (row.value, str(row.origin)) == ("Orders", "file poller.toml, line 2")
+
+
 def test_a_file_may_have_several_routes_and_filters_in_json_or_toml(write: WriteFile) -> None:
     file = write("""
         [[route]]

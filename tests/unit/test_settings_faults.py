@@ -31,6 +31,8 @@ ENVIRONMENT: list[tuple[dict[str, str], str]] = [
     ({"POLLER_DLQ_NAME_X": "x"}, "POLLER_DLQ_NAME_X: no such setting; config/poller.toml lists them all"),
     ({"POLLER_LEASE_DURATION": "x"}, "POLLER_LEASE_DURATION: no such setting; did you mean POLLER_LEASE__DURATION?"),
     ({"POLLER_STREAM__TABLE": "x"}, "POLLER_STREAM__TABLE: no such setting; did you mean POLLER_TABLE?"),
+    ({"POLLER_STREAM_TABLE": "x"}, "POLLER_STREAM_TABLE: no such setting; did you mean POLLER_TABLE?"),
+    ({"POLLER_ROUTE_QUEUE": "x"}, "POLLER_ROUTE_QUEUE: no such setting; did you mean POLLER_QUEUE?"),
     ({"POLLER_CONFG": "x"}, "POLLER_CONFG: no such setting; did you mean POLLER_CONFIG?"),
     ({"POLLER_PORT_9464_TCP": "tcp://10.0.0.1:9464"}, f"POLLER_PORT_9464_TCP: no such setting; {KUBERNETES}"),
     # durations and sizes
@@ -68,6 +70,10 @@ ENVIRONMENT: list[tuple[dict[str, str], str]] = [
     (
         {"POLLER_POLLING__BUFFER_MAX": "64"},
         'POLLER_POLLING__BUFFER_MAX="64": a size needs its unit; write "64MiB" or "64KiB"',
+    ),
+    (
+        {"POLLER_POLLING__BUFFER_MAX": "67108864"},
+        'POLLER_POLLING__BUFFER_MAX="67108864": a size needs its unit; write "67108864B"',
     ),
     (
         {"POLLER_POLLING__BUFFER_MAX": "64MB"},
@@ -183,6 +189,7 @@ FILES: list[tuple[str, str]] = [
         "lease.interval (poller.toml, line 2): no such setting; did you mean checkpoint.interval?",
     ),
     ("[leases]\ntable = 'x'\n", "leases (poller.toml, line 1): no such setting; did you mean lease?"),
+    ("table = 'x'\n", "table (poller.toml, line 1): no such setting; did you mean stream.table?"),
     ('"a\\nb" = 1\n', '"a\\nb" (poller.toml): no such setting; config/poller.toml lists them all'),
     ('"" = 1\n', '"" (poller.toml): no such setting; config/poller.toml lists them all'),
     ("lease = 5\n", "lease (poller.toml, line 1): must be a table: write [lease]"),
