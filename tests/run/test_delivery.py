@@ -11,6 +11,7 @@ from poller.errors import AccessDenied, InvalidRequest, NotFound, Throttled, Una
 from poller.events import (
     DeadLettered,
     DeadLetterFailing,
+    DeadLetterRecovered,
     LeaseLost,
     QueueFailing,
     QueueRecovered,
@@ -285,6 +286,46 @@ def test_a_dead_letter_that_fits_in_no_queue_goes_to_the_bucket() -> None:
     run(story)
 
 
+def test_a_bucket_that_fails_for_a_moment_costs_no_letter_its_record() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.queue = MemoryQueue("jobs.fifo", clock, message_bytes_max=2_048)
+        rig.dead_letter_queue = MemoryQueue("dead-letters", clock, message_bytes_max=2_048)
+        rig.letter_store = MemoryLetterStore()
+        rig.letter_store.before = failing(lambda op, name: fault(Unavailable, op, name, "SlowDown"), times=1)
+        upload_large(rig)
+        async with rig.running():
+            await rig.until(lambda: len(dead(rig)) == 1)
+        assert len(rig.letter_store.letters) == 1
+        assert [event.content for event in rig.said(DeadLettered)] == ["s3"]
+
+    run(story)
+
+
+def test_a_bucket_that_refuses_holds_up_only_the_letters_that_need_it() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.queue = MemoryQueue("jobs.fifo", clock, message_bytes_max=2_048)
+        rig.dead_letter_queue = MemoryQueue("dead-letters", clock, message_bytes_max=2_048)
+        rig.letter_store = MemoryLetterStore()
+        rig.letter_store.before = failing(lambda op, name: fault(AccessDenied, op, name, "AccessDenied"))
+        rig.queue.refuse = refusing("bad", sender_fault=True)
+        upload_large(rig)
+        rig.upload("bad")
+        async with rig.running():
+            await clock.sleep(120)
+            assert [event.reason for event in rig.said(DeadLettered)] == ["refused"]
+            assert {event.reason for event in rig.said(DeadLetterFailing)} == {"too_large"}
+            assert len(rig.said(DeadLetterFailing)) <= 3
+            assert not rig.caught_up()
+            rig.letter_store.before = open_gate
+            await rig.until(rig.caught_up)
+        assert [event.content for event in rig.said(DeadLettered)] == ["record", "s3"]
+        assert len(rig.said(DeadLetterRecovered)) == 1
+
+    run(story)
+
+
 def test_without_a_bucket_such_a_letter_says_where_to_read_the_record_again() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock)
@@ -415,6 +456,12 @@ def test_several_batches_are_under_way_at_once() -> None:
         assert most == 4
 
     run(story)
+
+
+def upload_large(rig: Rig) -> None:
+    """A record that no letter of 2,048 bytes can hold."""
+    rig.table.put({"id": {"S": "large"}, "phase": {"S": "x"}})
+    rig.table.put({"id": {"S": "large"}, "phase": {"S": "FILE_UPLOAD_COMPLETE"}, "pad": {"S": "x" * 3_000}})
 
 
 def dead(rig: Rig) -> list[Message]:
