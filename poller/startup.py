@@ -230,6 +230,8 @@ class Startup:
         """
         settings = self._settings
         aws = self._aws = await self._patiently("AWS clients", lambda: open_aws(settings, self._world))
+        if any(route.dead_letter_bucket for route in settings.routes):
+            await self._patiently("AWS clients", aws.s3)  # not only at the first large letter
         stream, routes = await asyncio.gather(
             self._patiently("stream", lambda: find_stream(settings, aws)),
             asyncio.gather(*(self._route(aws, index, compiled) for index, compiled in enumerate(filters))),

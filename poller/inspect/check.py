@@ -68,7 +68,7 @@ class Check:
             lease_findings(settings, aws, self._clock, found),
             *(route_findings(settings, aws, index, found) for index in range(len(settings.routes))),
         )
-        findings = [*who, ok("region", aws.region), *self._endpoint_findings(aws)]
+        findings = [*who, ok("region", aws.region), *self._endpoint_findings(aws), *await self._bucket_findings(aws)]
         findings += [finding for group in groups for finding in group]
         return [*findings, *self._permission_findings()]
 
@@ -111,6 +111,16 @@ class Check:
             variable = "AWS_ENDPOINT_URL_DYNAMODB" + ("_STREAMS" if tables.custom else "")
             text = "DynamoDB and its streams have an endpoint each, and only one of them is AWS's own"
             yield warning("endpoint", text, f"set {variable} too")
+
+    async def _bucket_findings(self, aws: Aws) -> list[Finding]:
+        """Only whether there can be a client: a bucket is not looked into."""
+        if not any(route.dead_letter_bucket for route in self._settings.routes):
+            return []
+        try:
+            await aws.s3()
+        except PollerError as error:
+            return [fault("endpoint", error)]
+        return []
 
     async def _stream(self, aws: Aws, found: Awaitable[StreamInfo]) -> list[Finding]:
         try:

@@ -464,6 +464,14 @@ async def test_one_endpoint_of_two_for_dynamodb_is_a_warning(site: Site) -> None
     )
 
 
+async def test_an_endpoint_of_s3_that_must_not_be_used_is_a_fault_where_there_is_a_bucket(site: Site) -> None:
+    endpoint = {"AWS_ENDPOINT_URL_S3": "http://10.0.0.1:9000"}
+    assert (await site.check(**endpoint)).code == 0
+    ended = await site.check(**endpoint, POLLER_ROUTE__DEAD_LETTER_BUCKET="letters")
+    assert "AWS_ENDPOINT_URL_S3=http://10.0.0.1:9000: plain http to another host" in told(ended, "endpoint")[-1]
+    assert ended.code != 0
+
+
 def test_without_credentials_it_says_so_and_what_it_could_not_look_at() -> None:
     none = {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}
     ended = poller("check", environment={**none, **RUN_SETTINGS})
