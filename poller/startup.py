@@ -232,10 +232,7 @@ class Startup:
         aws = self._aws = await self._patiently("AWS clients", lambda: open_aws(settings, self._world))
         if any(route.dead_letter_bucket for route in settings.routes):
             await self._patiently("AWS clients", aws.s3)  # not only at the first large letter
-        stream, routes = await asyncio.gather(
-            self._patiently("stream", lambda: find_stream(settings, aws)),
-            asyncio.gather(*(self._route(aws, index, compiled) for index, compiled in enumerate(filters))),
-        )
+        stream, routes = await self._stream_and_routes(aws, filters)
         table = BotoLeaseTable(aws, settings.lease_table, self._doubt)
         if not stream.enabled:
             rows = await self._patiently("lease table", lambda: self._rows_if_any(aws, table))
@@ -266,6 +263,18 @@ class Startup:
             )
         )
         return Found(aws, stream, table, tuple(routes), made)
+
+    async def _stream_and_routes(self, aws: Aws, filters: Sequence[Filter]) -> tuple[StreamInfo, list[FoundRoute]]:
+        """All at once. What is wrong with one of them ends the others too, which would ask on for ever."""
+        settings = self._settings
+        finding = asyncio.create_task(self._patiently("stream", lambda: find_stream(settings, aws)))
+        routing = [asyncio.create_task(self._route(aws, index, compiled)) for index, compiled in enumerate(filters)]
+        try:
+            return await asyncio.gather(finding, asyncio.gather(*routing))
+        finally:
+            for task in (finding, *routing):
+                task.cancel()
+            await asyncio.gather(finding, *routing, return_exceptions=True)
 
     async def _patiently(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         """Asks until there is an answer; refusals of the request itself will not change by asking again."""
