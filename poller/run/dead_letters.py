@@ -50,7 +50,8 @@ class _Letter:
 class DeadLetters:
     """The way of refused entries to the dead-letter queue, None if the route has none, and to the optional bucket.
 
-    What cannot be stored keeps its record unsettled: the shard's checkpoint waits, the other items go on.
+    What cannot be stored keeps its record unsettled: the shard's checkpoint waits, the other items go on. `stream_arn`:
+    the stream of the shards whose rows name none.
     """
 
     def __init__(
@@ -176,7 +177,8 @@ class DeadLetters:
             attempts=one.entry.attempts,
             first_failed_s=one.entry.first_failed_s or now_s,
             now_s=now_s,
-            stream_arn=self._stream_arn,
+            # Of several streams of the table, one after another, the one that the shard is of.
+            stream_arn=one.entry.tenure.lease.stream_arn or self._stream_arn,
             table=self._stream,
         )
 

@@ -22,7 +22,7 @@ from poller.events import (
     ShardRetrying,
     ShardStarted,
 )
-from poller.model import Message, Refused
+from poller.model import Message, Refused, ViewType
 from tests.memory.gates import failing, fault, no_answer, open_gate
 from tests.memory.queue import MemoryLetterStore, MemoryQueue
 from tests.rig import Options, Rig, by_item
@@ -341,6 +341,23 @@ def test_without_a_bucket_such_a_letter_says_where_to_read_the_record_again() ->
         assert (event.content, event.sequence_number) == ("keys", number)
         assert number is not None
         assert number in dead(rig)[0].body
+
+    run(story)
+
+
+def test_such_a_letter_names_the_stream_that_its_record_is_in_also_once_that_was_replaced() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.queue = MemoryQueue("jobs.fifo", clock, message_bytes_max=2_048)
+        rig.dead_letter_queue = MemoryQueue("dead-letters", clock, message_bytes_max=2_048)
+        rig.upload("a")
+        async with rig.running():
+            await rig.until(lambda: len(rig.received()) == 1)
+            rig.table.disable()
+            rig.table.enable(ViewType.NEW_IMAGE)
+            upload_large(rig)
+            await rig.until(lambda: len(dead(rig)) == 1)
+        assert json.loads(dead(rig)[0].body)["streamArn"] == rig.stream.info.arn
 
     run(story)
 
