@@ -188,6 +188,19 @@ def route_doubts(settings: Settings) -> Iterator[str]:
             )
 
 
+def queue_doubts(settings: Settings) -> Iterator[str]:
+    """The same of routes that send to one FIFO queue: each keeps order by itself, and the queue takes an id once."""
+    names: dict[str, list[str]] = {}
+    for route in settings.routes:
+        names.setdefault(route.queue.rpartition("/")[2], []).append(route.name)
+    for queue, routes in names.items():
+        if len(routes) > 1 and queue.endswith(".fifo"):
+            yield (
+                f"routes {', '.join(routes)} send to one FIFO queue, {queue}: a record that several of them want"
+                " arrives once, and changes of one item that different ones want may arrive in another order"
+            )
+
+
 def view_doubts(settings: Settings, stream: StreamInfo) -> Iterator[str]:
     """The same, seen with the stream's view type."""
     for route in settings.routes:
@@ -240,7 +253,7 @@ class Startup:
                 raise disabled
         for fault in (*view_faults(settings, stream, filters), *self._account_faults(stream, routes)):
             raise fault
-        for doubt in (*route_doubts(settings), *view_doubts(settings, stream)):
+        for doubt in (*route_doubts(settings), *queue_doubts(settings), *view_doubts(settings, stream)):
             self._doubt(doubt)
         if before_writing is not None:
             rows = await self._patiently("lease table", lambda: self._rows_so_far(aws, table))

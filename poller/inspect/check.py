@@ -22,7 +22,7 @@ from poller.model import StreamInfo
 from poller.run.ports import Clock
 from poller.settings import Settings
 from poller.settings.origins import masked
-from poller.startup import World, find_stream, open_aws, route_doubts
+from poller.startup import World, find_stream, open_aws, queue_doubts, route_doubts
 from poller.traces import missing
 
 _LEASE_WRITES = ("PutItem", "UpdateItem", "DeleteItem")
@@ -77,6 +77,8 @@ class Check:
     def _settings_findings(self) -> list[Finding]:
         mend = "name a dead_letter_queue"
         doubts = [warning("settings", text, mend) for text in route_doubts(self._settings)]
+        mend = "give them one route, with several patterns in its filter, or a queue each"
+        doubts += [warning("settings", text, mend) for text in queue_doubts(self._settings)]
         if absent := missing(self._settings):
             doubts.append(fault("traces", absent))
         return doubts or [ok("settings", f"valid, {len(self._settings.routes)} {_s('route', self._settings.routes)}")]
