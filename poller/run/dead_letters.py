@@ -189,7 +189,16 @@ class DeadLetters:
         except InvalidRequest as error:
             if len(messages) == 1:
                 return [Refused(error.code, str(error), sender_fault=True)]
-        return [(await self._send(queue, [message], deadline))[0] for message in messages]
+        outcomes: list[EntryOutcome] = []
+        try:
+            for message in messages:
+                outcomes += await self._send(queue, [message], deadline)
+        except (AwsError, DeadlinePassed) as error:
+            if not outcomes:
+                raise
+            # Of those that are stored it must be known, or they are stored again.
+            outcomes += [_not_sent(error)] * (len(messages) - len(outcomes))
+        return outcomes
 
     def _answered(
         self, batch: Sequence[_Letter], outcomes: Sequence[EntryOutcome], owner: Owner, wait_s: float
@@ -248,6 +257,11 @@ class DeadLetters:
                 )
             )
         return _BACKOFF.wait_s(self._trouble.failures, self._rng.random())
+
+
+def _not_sent(error: AwsError | DeadlinePassed) -> Refused:
+    code = error.code if isinstance(error, AwsError) else "DeadlinePassed"
+    return Refused(code, str(error), sender_fault=False)
 
 
 def _within(batch: Sequence[_Letter], bytes_max: int) -> list[_Letter]:

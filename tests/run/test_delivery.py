@@ -381,6 +381,26 @@ def test_while_the_dead_letter_queue_fails_too_the_record_stays_unsettled_and_it
     run(story)
 
 
+def test_letters_that_are_sent_one_by_one_are_stored_once_though_one_of_them_fails() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        assert rig.dead_letter_queue is not None
+        faults = iter([InvalidRequest, None, Unavailable])
+
+        async def gate(operation: str, name: str) -> None:
+            if (kind := next(faults, None)) is not None:
+                raise fault(kind, operation, name, kind.__name__)
+
+        rig.queue.refuse = lambda _: Refused("InvalidMessageContents", "no", sender_fault=True)
+        rig.dead_letter_queue.before = gate
+        rig.uploads(2)
+        async with rig.running():
+            await rig.until(rig.caught_up)
+        assert len(dead(rig)) == len(rig.said(DeadLettered)) == 2
+
+    run(story)
+
+
 def test_a_change_that_waits_behind_a_lost_leases_letter_goes_once_that_is_given_up() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock)
