@@ -168,12 +168,15 @@ class Daemon:
         names = [one.stream.table_name for one in self._settings]
         try:
             read = self._read()
-            for one in read:
-                compile_filters(one)  # whose faults name the lines of the file as it is now
+            filters = [compile_filters(one) for one in read]  # whose faults name the lines of the file as it is now
+            same = [one.stream.table_name for one in read] == names
+            if same:
+                for application, one, compiled in zip(self._applications, read, filters, strict=True):
+                    application.check(one, compiled)
         except ConfigurationError as error:
             self._emit(SettingsRefused(error=str(error)))
             return
-        if [one.stream.table_name for one in read] != names:
+        if not same:
             self._emit(SettingsReloaded(applied=(), need_restart=("stream",)))
             return
         applied: list[str] = []

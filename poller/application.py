@@ -18,7 +18,7 @@ from poller.errors import ConfigurationError
 from poller.events import Event, StartupFailed, StartupWaiting, TaskFailed
 from poller.observe.log import whereabouts
 from poller.settings import Settings
-from poller.startup import Found, Startup, World
+from poller.startup import Found, Startup, World, view_faults
 
 # A defect ends the worker; the next one begins at the checkpoints, after a while.
 _REBUILD: Final = Backoff(first_s=1.0, max_s=30.0)
@@ -112,6 +112,12 @@ class Application:
         self._settings, self._filters = settings, filters
         if self._assembled is not None:
             self._assembled.adjust(settings, filters)
+
+    def check(self, settings: Settings, filters: Sequence[Filter]) -> None:
+        """ConfigurationError: on the stream that is read these can never match."""
+        if self._assembled is not None:
+            for fault in view_faults(settings, self._assembled.worker.follower.stream, filters):
+                raise fault
 
     def _equipped(self, found: Found) -> Found:
         """What was found at the start, with the settings of now."""

@@ -73,11 +73,10 @@ def assemble(settings: Settings, found: Found, world: World, worker_id: str) -> 
     deliveries = [_delivery(route, stream, keeper.table_failing, world) for route in found.routes]
     follower = _follower(settings, found, keeper, world)
     sifter = Sifter([route.filter for route in found.routes])
-    source, sift = _traced_reading(follower.source, sifter, name, world)
     reading = Reading(
         stream=name,
-        source=source,
-        sifter=sift,
+        source=follower.source,
+        sifter=_traced_sifter(sifter, name, world),
         routes=deliveries,
         pacing=pacing,
         backoff=_READING,
@@ -143,7 +142,7 @@ def _follower(settings: Settings, found: Found, keeper: LeaseKeeper, world: Worl
         table=settings.stream.table,
         start=Start(position.kind, position.timestamp_ms),
         tables=BotoTables(found.aws),
-        open_source=lambda arn: BotoStreamSource(found.aws, arn, name),
+        open_source=lambda arn: _traced_source(BotoStreamSource(found.aws, arn, name), world),
         lease_table=found.lease_table,
         describe_limiter=ThrottleLimiter("describe_stream", DESCRIBE_PER_S, world.clock, world.emit),
         on_created=keeper.note_created,
@@ -153,10 +152,12 @@ def _follower(settings: Settings, found: Found, keeper: LeaseKeeper, world: Worl
     )
 
 
-def _traced_reading(source: StreamSource, sifter: Sift, stream: str, world: World) -> tuple[StreamSource, Sift]:
-    if world.tracing is None:
-        return source, sifter
-    return TracedSource(source, world.clock.wall), TracedSifter(sifter, world.tracing, stream, world.clock.wall)
+def _traced_source(source: StreamSource, world: World) -> StreamSource:
+    return source if world.tracing is None else TracedSource(source, world.clock.wall)
+
+
+def _traced_sifter(sifter: Sift, stream: str, world: World) -> Sift:
+    return sifter if world.tracing is None else TracedSifter(sifter, world.tracing, stream, world.clock.wall)
 
 
 def _traced_queue(queue: Queue, route: str, stream: str, world: World) -> Queue:

@@ -188,6 +188,19 @@ def route_doubts(settings: Settings) -> Iterator[str]:
             )
 
 
+def queue_doubts(settings: Settings) -> Iterator[str]:
+    """The same of routes that send to one FIFO queue: each keeps order by itself, and the queue takes an id once."""
+    names: dict[str, list[str]] = {}
+    for route in settings.routes:
+        names.setdefault(route.queue.rpartition("/")[2], []).append(route.name)
+    for queue, routes in names.items():
+        if len(routes) > 1 and queue.endswith(".fifo"):
+            yield (
+                f"routes {', '.join(routes)} send to one FIFO queue, {queue}: a record that several of them want"
+                " arrives once, and changes of one item that different ones want may arrive in another order"
+            )
+
+
 def view_doubts(settings: Settings, stream: StreamInfo) -> Iterator[str]:
     """The same, seen with the stream's view type."""
     for route in settings.routes:
@@ -230,10 +243,9 @@ class Startup:
         """
         settings = self._settings
         aws = self._aws = await self._patiently("AWS clients", lambda: open_aws(settings, self._world))
-        stream, routes = await asyncio.gather(
-            self._patiently("stream", lambda: find_stream(settings, aws)),
-            asyncio.gather(*(self._route(aws, index, compiled) for index, compiled in enumerate(filters))),
-        )
+        if any(route.dead_letter_bucket for route in settings.routes):
+            await self._patiently("AWS clients", aws.s3)  # not only at the first large letter
+        stream, routes = await self._stream_and_routes(aws, filters)
         table = BotoLeaseTable(aws, settings.lease_table, self._doubt)
         if not stream.enabled:
             rows = await self._patiently("lease table", lambda: self._rows_if_any(aws, table))
@@ -241,7 +253,7 @@ class Startup:
                 raise disabled
         for fault in (*view_faults(settings, stream, filters), *self._account_faults(stream, routes)):
             raise fault
-        for doubt in (*route_doubts(settings), *view_doubts(settings, stream)):
+        for doubt in (*route_doubts(settings), *queue_doubts(settings), *view_doubts(settings, stream)):
             self._doubt(doubt)
         if before_writing is not None:
             rows = await self._patiently("lease table", lambda: self._rows_so_far(aws, table))
@@ -264,6 +276,18 @@ class Startup:
             )
         )
         return Found(aws, stream, table, tuple(routes), made)
+
+    async def _stream_and_routes(self, aws: Aws, filters: Sequence[Filter]) -> tuple[StreamInfo, list[FoundRoute]]:
+        """All at once. What is wrong with one of them ends the others too, which would ask on for ever."""
+        settings = self._settings
+        finding = asyncio.create_task(self._patiently("stream", lambda: find_stream(settings, aws)))
+        routing = [asyncio.create_task(self._route(aws, index, compiled)) for index, compiled in enumerate(filters)]
+        try:
+            return await asyncio.gather(finding, asyncio.gather(*routing))
+        finally:
+            for task in (finding, *routing):
+                task.cancel()
+            await asyncio.gather(finding, *routing, return_exceptions=True)
 
     async def _patiently(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         """Asks until there is an answer; refusals of the request itself will not change by asking again."""

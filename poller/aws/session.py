@@ -16,6 +16,7 @@ from botocore.exceptions import BotoCoreError, InvalidRegionError
 from poller import __version__
 from poller.aws.direct.calls import DirectCalls, Limits
 from poller.aws.direct.credentials import Credentials
+from poller.aws.direct.threads import in_thread
 from poller.aws.direct.trust import certificates
 from poller.aws.endpoints import check_endpoint, endpoint_variables
 from poller.aws.errors import CREDENTIALS_MEND, NO_CREDENTIALS, clean, credentials_away, translate
@@ -104,7 +105,7 @@ class Aws:
         ConfigurationError: no region, an unusable profile or endpoint. AccessDenied: no credentials anywhere.
         Unavailable: whoever gives them out is in trouble, and it makes sense to try again.
         """
-        return cls(config, await asyncio.to_thread(_open, config), emit, monotonic)
+        return cls(config, await in_thread(lambda: _open(config)), emit, monotonic)
 
     async def s3(self) -> Lane[S3Client]:
         return await self._cold_lane("s3")
@@ -156,8 +157,8 @@ class Aws:
         async with self._opening:  # the session is not thread-safe
             lane = self._cold.get(service)
             if lane is None:
-                client = await asyncio.to_thread(
-                    _client, self._session, service, self._config, _COLD_THREADS, self.region
+                client = await in_thread(
+                    lambda: _client(self._session, service, self._config, _COLD_THREADS, self.region)
                 )
                 lane = self._cold[service] = self._lane(service, client, _COLD_THREADS)
         return lane

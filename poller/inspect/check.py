@@ -22,7 +22,7 @@ from poller.model import StreamInfo
 from poller.run.ports import Clock
 from poller.settings import Settings
 from poller.settings.origins import masked
-from poller.startup import World, find_stream, open_aws, route_doubts
+from poller.startup import World, find_stream, open_aws, queue_doubts, route_doubts
 from poller.traces import missing
 
 _LEASE_WRITES = ("PutItem", "UpdateItem", "DeleteItem")
@@ -68,7 +68,7 @@ class Check:
             lease_findings(settings, aws, self._clock, found),
             *(route_findings(settings, aws, index, found) for index in range(len(settings.routes))),
         )
-        findings = [*who, ok("region", aws.region), *self._endpoint_findings(aws)]
+        findings = [*who, ok("region", aws.region), *self._endpoint_findings(aws), *await self._bucket_findings(aws)]
         findings += [finding for group in groups for finding in group]
         return [*findings, *self._permission_findings()]
 
@@ -77,6 +77,8 @@ class Check:
     def _settings_findings(self) -> list[Finding]:
         mend = "name a dead_letter_queue"
         doubts = [warning("settings", text, mend) for text in route_doubts(self._settings)]
+        mend = "give them one route, with several patterns in its filter, or a queue each"
+        doubts += [warning("settings", text, mend) for text in queue_doubts(self._settings)]
         if absent := missing(self._settings):
             doubts.append(fault("traces", absent))
         return doubts or [ok("settings", f"valid, {len(self._settings.routes)} {_s('route', self._settings.routes)}")]
@@ -111,6 +113,16 @@ class Check:
             variable = "AWS_ENDPOINT_URL_DYNAMODB" + ("_STREAMS" if tables.custom else "")
             text = "DynamoDB and its streams have an endpoint each, and only one of them is AWS's own"
             yield warning("endpoint", text, f"set {variable} too")
+
+    async def _bucket_findings(self, aws: Aws) -> list[Finding]:
+        """Only whether there can be a client: a bucket is not looked into."""
+        if not any(route.dead_letter_bucket for route in self._settings.routes):
+            return []
+        try:
+            await aws.s3()
+        except PollerError as error:
+            return [fault("endpoint", error)]
+        return []
 
     async def _stream(self, aws: Aws, found: Awaitable[StreamInfo]) -> list[Finding]:
         try:

@@ -19,7 +19,8 @@ from poller.run.ports import Clock
 PAGES_MAX: Final = 20
 SECONDS_MAX: Final = 5.0
 _PAGE_RECORDS: Final = 1_000
-# An open shard answers with empty pages at its tip, and now and then elsewhere.
+# An open shard answers with empty pages at its tip, and now and then elsewhere: so many in a row are taken for the tip
+# by whoever has no better sign.
 _EMPTY_PAGES_MAX: Final = 3
 
 
@@ -62,13 +63,18 @@ class ShardRecords:
     shard_id: str
     clock: Clock
 
-    async def pages(self, position: Position, limit: int = _PAGE_RECORDS) -> AsyncGenerator[list[Told], None]:
-        """Page by page, at most so many in so many seconds; an empty one at last: that was the shard's tip or end."""
+    async def pages(
+        self, position: Position, limit: int = _PAGE_RECORDS, empty_max: int = _EMPTY_PAGES_MAX
+    ) -> AsyncGenerator[list[Told], None]:
+        """Page by page, at most so many in so many seconds; an empty one at last: that was the shard's tip or end.
+
+        `empty_max`: how many empty ones in a row are taken for the tip.
+        """
         give_up_at = self.clock.monotonic() + SECONDS_MAX
         iterator: str | None = await self.source.iterator(self.shard_id, position)
         empty = 0
         for _ in range(PAGES_MAX):
-            if iterator is None or empty == _EMPTY_PAGES_MAX:
+            if iterator is None or empty == empty_max:
                 yield []
                 return
             if self.clock.monotonic() >= give_up_at:
@@ -121,10 +127,12 @@ async def _found(shard: ShardRecords, lower: Place, upper: Place) -> Between:
 async def _found_from(shard: ShardRecords, position: Position, lower: Place, upper: Place) -> Between:
     found: list[Told] = []
     complete = False
-    async with aclosing(shard.pages(position)) as pages:
+    # A record, or a finished shard's end, is there to be reached, however many empty pages come before it.
+    empty_max = PAGES_MAX if upper.kind in ("after", "end") else _EMPTY_PAGES_MAX
+    async with aclosing(shard.pages(position, empty_max=empty_max)) as pages:
         async for page in pages:
             found += [told for told in page if not _before(lower, told) and not _reached(upper, told)]
-            if not page or any(_reached(upper, told) for told in page):
+            if not page or any(_reached(upper, told) or _is_at(upper, told) for told in page):
                 complete = True
                 break
     if not found:
@@ -140,6 +148,11 @@ def _reached(upper: Place, told: Told) -> bool:
     if upper.kind == "after":
         return int(told.sequence_number) > upper.value
     return upper.kind == "time" and told.created_s >= upper.value
+
+
+def _is_at(upper: Place, told: Told) -> bool:
+    """Is it the last record before the place?"""
+    return upper.kind == "after" and int(told.sequence_number) == upper.value
 
 
 def told_by(record: Buffer) -> Told | None:

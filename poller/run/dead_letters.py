@@ -50,7 +50,8 @@ class _Letter:
 class DeadLetters:
     """The way of refused entries to the dead-letter queue, None if the route has none, and to the optional bucket.
 
-    What cannot be stored keeps its record unsettled: the shard's checkpoint waits, the other items go on.
+    What cannot be stored keeps its record unsettled: the shard's checkpoint waits, the other items go on. `stream_arn`:
+    the stream of the shards whose rows name none.
     """
 
     def __init__(
@@ -110,17 +111,18 @@ class DeadLetters:
             return 0.0
         if self._queue is None:
             return self._without_queue(batch, owner)
+        written, wait_s = await self._write_some(batch)
+        if not written:
+            return wait_s
         try:
-            for one in batch:
-                await self._write(one)
-            sized = _within(batch, self._queue.info.message_bytes_max)
+            sized = _within(written, self._queue.info.message_bytes_max)
             messages = [one.message for one in sized if one.message is not None]
             outcomes = await self._send(self._queue, messages, min(one.entry.tenure.deadline for one in sized))
         except DeadlinePassed:
             return _BACKOFF.first_s  # a lease is renewed meanwhile, or ends, and its letters with it
         except AwsError as error:
-            return self._failed(batch[0], error.code, str(error))
-        return self._answered(sized, outcomes, owner)
+            return self._failed(written[0], error.code, str(error))
+        return self._answered(sized, outcomes, owner, wait_s)
 
     def _next_batch(self, owner: Owner, now: float) -> list[_Letter]:
         over = [one for one in self._letters if not one.entry.tenure.valid(now)]
@@ -136,17 +138,34 @@ class DeadLetters:
         self._failed(batch[0], "NoDeadLetterQueue", "the route has no dead-letter queue; its checkpoint waits")
         return 0.0
 
+    async def _write_some(self, batch: Sequence[_Letter]) -> tuple[list[_Letter], float]:
+        """The letters from the front that are written, up to one that the bucket does not take; how long to wait then.
+
+        That one is put last: most letters need no bucket.
+        """
+        written: list[_Letter] = []
+        for one in batch:
+            try:
+                await self._write(one)
+            except AwsError as error:
+                self._put_last(one)
+                return written, self._failed(one, error.code, str(error))
+            written.append(one)
+        return written, 0.0
+
     async def _write(self, one: _Letter) -> None:
         """Makes the letter as whole as the queue's limit and the bucket allow, once."""
         if one.message is not None or self._queue is None:
             return
         record, why, fifo = one.entry.record, self._why(one), self._queue.info.fifo
-        one.message, one.content = letter(record, why, limit_bytes=one.limit_bytes, fifo=fifo)
-        if one.content is not Content.RECORD and self._store is not None:
+        message, content = letter(record, why, limit_bytes=one.limit_bytes, fifo=fifo)
+        if content is not Content.RECORD and self._store is not None:
             url = await self._store.put(store_key(record, why), record.body)
-            one.message, one.content = letter(record, why, limit_bytes=one.limit_bytes, fifo=fifo, stored_at=url)
+            message, content = letter(record, why, limit_bytes=one.limit_bytes, fifo=fifo, stored_at=url)
         if one.entry.message.trace is not None:
-            one.message = msgspec.structs.replace(one.message, trace=one.entry.message.trace)
+            message = msgspec.structs.replace(message, trace=one.entry.message.trace)
+        # Not before the bucket has the record: a letter without it would be sent as it is at the next try.
+        one.message, one.content = message, content
 
     def _why(self, one: _Letter) -> Why:
         now_s = self._clock.wall()
@@ -158,7 +177,8 @@ class DeadLetters:
             attempts=one.entry.attempts,
             first_failed_s=one.entry.first_failed_s or now_s,
             now_s=now_s,
-            stream_arn=self._stream_arn,
+            # Of several streams of the table, one after another, the one that the shard is of.
+            stream_arn=one.entry.tenure.lease.stream_arn or self._stream_arn,
             table=self._stream,
         )
 
@@ -169,10 +189,21 @@ class DeadLetters:
         except InvalidRequest as error:
             if len(messages) == 1:
                 return [Refused(error.code, str(error), sender_fault=True)]
-        return [(await self._send(queue, [message], deadline))[0] for message in messages]
+        outcomes: list[EntryOutcome] = []
+        try:
+            for message in messages:
+                outcomes += await self._send(queue, [message], deadline)
+        except (AwsError, DeadlinePassed) as error:
+            if not outcomes:
+                raise
+            # Of those that are stored it must be known, or they are stored again.
+            outcomes += [_not_sent(error)] * (len(messages) - len(outcomes))
+        return outcomes
 
-    def _answered(self, batch: Sequence[_Letter], outcomes: Sequence[EntryOutcome], owner: Owner) -> float:
-        wait_s = 0.0
+    def _answered(
+        self, batch: Sequence[_Letter], outcomes: Sequence[EntryOutcome], owner: Owner, wait_s: float
+    ) -> float:
+        """How long to wait, `wait_s` at least, which tells of a letter that could not even be written."""
         for one, outcome in zip(batch, outcomes, strict=True):
             if isinstance(outcome, Accepted):
                 self._stored(one)
@@ -181,11 +212,14 @@ class DeadLetters:
                 if outcome.sender_fault:
                     one.message, one.limit_bytes = None, min(one.limit_bytes, _SMALLEST_BYTES)
                 wait_s = max(wait_s, self._failed(one, outcome.code, outcome.text))
-                self._letters.remove(one)
-                self._letters.append(one)  # the letters behind it need not wait
+                self._put_last(one)  # the letters behind it need not wait
         if not wait_s:
             self._worked()
         return wait_s
+
+    def _put_last(self, one: _Letter) -> None:
+        self._letters.remove(one)
+        self._letters.append(one)
 
     def _worked(self) -> None:
         over = self._trouble.worked(self._clock.monotonic())
@@ -223,6 +257,11 @@ class DeadLetters:
                 )
             )
         return _BACKOFF.wait_s(self._trouble.failures, self._rng.random())
+
+
+def _not_sent(error: AwsError | DeadlinePassed) -> Refused:
+    code = error.code if isinstance(error, AwsError) else "DeadlinePassed"
+    return Refused(code, str(error), sender_fault=False)
 
 
 def _within(batch: Sequence[_Letter], bytes_max: int) -> list[_Letter]:

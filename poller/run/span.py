@@ -127,12 +127,16 @@ class Passage:
 
 
 class _Edge:
-    """The daemon's sift up to the span's end: what was created later goes nowhere, and ends the reading."""
+    """The daemon's sift up to the span's end: what was created later goes nowhere, and ends the reading.
 
-    def __init__(self, sift: Sift, passage: Passage, until_s: float | None) -> None:
+    `closed`: the shard says by itself where it ends, however many empty pages come before that.
+    """
+
+    def __init__(self, sift: Sift, passage: Passage, until_s: float | None, closed: Callable[[], bool]) -> None:
         self._sift = sift
         self._passage = passage
         self._until_s = until_s
+        self._closed = closed
 
     def sift(self, page: Page, shard_id: str, not_before_s: float | None = None) -> Sifted:
         passage, until_s = self._passage, self._until_s
@@ -146,7 +150,8 @@ class _Edge:
             passage.first_created_s = created_s if passage.first_created_s is None else passage.first_created_s
         if until_s is None:
             return sifted
-        if passage.empty_pages >= TIP_PAGES or (created_s is not None and created_s >= until_s + _PAST_END_S):
+        at_tip = passage.empty_pages >= TIP_PAGES and not self._closed()
+        if at_tip or (created_s is not None and created_s >= until_s + _PAST_END_S):
             passage.tenure.frontier.saw_end()
         return _before(sifted, until_s)
 
@@ -244,15 +249,17 @@ class SpanReader:
 
     async def _read(self, passage: Passage) -> None:
         shard_id, reading = passage.shard_id, self._reading
+
+        def closed() -> bool:
+            return self.shards[shard_id].closed
+
         own = replace(
             reading,
             source=_PatientSource(reading.source, Patience(self._patience_s, reading.clock)),
-            sifter=_Edge(reading.sifter, passage, self._span.until_s),
+            sifter=_Edge(reading.sifter, passage, self._span.until_s, closed),
         )
         start = passage.start if passage.start.kind == AT_SEQUENCE_NUMBER else None
-        reader = ShardReader(
-            passage.tenure, own, self._shard_limiter(), lambda: self.shards[shard_id].closed, start=start
-        )
+        reader = ShardReader(passage.tenure, own, self._shard_limiter(), closed, start=start)
         await reader.run()
         if passage.closed and self._span.until_s is None:
             await self._find_children(shard_id)

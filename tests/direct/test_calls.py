@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from boto3.session import Session
 
 from poller.aws.components import BODY
 from poller.aws.direct import calls as direct_calls
@@ -312,6 +313,30 @@ async def test_refused_credentials_are_waited_for_by_everybody_and_asked_for_onc
     await asyncio.gather(*waiting[1:])
     assert source.given == 2
     assert credentials.keys.access_key == "second"
+
+
+async def test_credentials_that_do_not_come_are_an_error_in_time(
+    open_aws: OpenAws, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source()
+    source.key = "AKTEST"
+    monkeypatch.setattr(Session, "get_credentials", lambda _: source)
+    hasty = replace(CONFIG, connect_timeout_s=0.1, request_timeout_s=0.2)
+    expired = answer(b'{"__type":"ExpiredTokenException"}', status="400 Bad Request")
+    async with serving([expired], [answer(PAGE)]) as server:
+        aws = await open_aws(hasty, AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.port}")
+        with pytest.raises(AccessDenied):
+            await read(aws)
+        source.gate.clear()
+        async with asyncio.timeout(30):
+            with pytest.raises(Unavailable, match="no usable AWS credentials are to be had") as caught:
+                await read(aws)
+        assert (caught.value.answered, caught.value.sent) == (False, False)
+        source.gate.set()
+        assert await read(aws) == {BODY: PAGE}
+        aws.disconnect()
+    codes = [event.code for event in events if isinstance(event, ApiCalled)]
+    assert codes == ["ExpiredTokenException", "CredentialRetrievalError", "OK"]
 
 
 # --- TLS and proxies --------------------------------------------------------------------------------------------------

@@ -462,6 +462,12 @@ NAMED = [
         {"AWS_ENDPOINT_URL_SQS": "https://169.254.169.254"},
     ),
     Slip(
+        "plain http to another host's buckets",
+        "AWS_ENDPOINT_URL_S3=http://10.0.0.1:9000: plain http to another host: use https,"
+        " or set POLLER_ALLOW_INSECURE_ENDPOINTS=true",
+        {"AWS_ENDPOINT_URL_S3": "http://10.0.0.1:9000", "POLLER_ROUTE__DEAD_LETTER_BUCKET": "letters"},
+    ),
+    Slip(
         "metrics port taken",
         "http.port = {port}: another process listens there on 127.0.0.1; choose another one (POLLER_HTTP_PORT),"
         " or 0 for any that is free",

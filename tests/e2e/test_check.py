@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -416,6 +417,22 @@ async def test_a_route_without_a_dead_letter_queue_is_a_warning(site: Site) -> N
     assert told(ended, "settings")[0].startswith("warning settings: route default has no dead-letter queue: ")
 
 
+async def test_two_routes_to_one_fifo_queue_are_a_warning(site: Site, tmp_path: Path) -> None:
+    config = tmp_path / "poller.toml"
+    route = '[[route]]\nname = "{}"\nqueue = "{}"\ndead_letter_queue = "dead-letters"\n'
+    site.world.queue("jobs.fifo")
+    of_the_route = {"POLLER_QUEUE": "", "POLLER_DEAD_LETTER_QUEUE": ""}
+    config.write_text(route.format("a", "jobs.fifo") + route.format("b", "jobs") + route.format("c", "jobs"), "utf-8")
+    assert "warning" not in told(await site.check("--config", str(config), **of_the_route), "settings")[0]
+    config.write_text(route.format("a", "jobs.fifo") + route.format("b", "jobs.fifo"), "utf-8")
+    ended = await site.check("--config", str(config), **of_the_route)
+
+    assert ended.code == 0
+    [line] = told(ended, "settings")
+    assert line.startswith("warning settings: routes a, b send to one FIFO queue, jobs.fifo: ")
+    assert line.endswith(" | mend: give them one route, with several patterns in its filter, or a queue each")
+
+
 async def test_a_filter_that_can_never_match_is_a_warning(site: Site) -> None:
     ended = await site.check(POLLER_FILTER='{"detail": {"phase": ["X"]}}')
 
@@ -462,6 +479,14 @@ async def test_one_endpoint_of_two_for_dynamodb_is_a_warning(site: Site) -> None
         "warning endpoint: DynamoDB and its streams have an endpoint each, and only one of them is AWS's own"
         " | mend: set AWS_ENDPOINT_URL_DYNAMODB_STREAMS too"
     )
+
+
+async def test_an_endpoint_of_s3_that_must_not_be_used_is_a_fault_where_there_is_a_bucket(site: Site) -> None:
+    endpoint = {"AWS_ENDPOINT_URL_S3": "http://10.0.0.1:9000"}
+    assert (await site.check(**endpoint)).code == 0
+    ended = await site.check(**endpoint, POLLER_ROUTE__DEAD_LETTER_BUCKET="letters")
+    assert "AWS_ENDPOINT_URL_S3=http://10.0.0.1:9000: plain http to another host" in told(ended, "endpoint")[-1]
+    assert ended.code != 0
 
 
 def test_without_credentials_it_says_so_and_what_it_could_not_look_at() -> None:

@@ -82,6 +82,28 @@ def test_sighup_takes_over_what_can_be_and_a_bad_file_changes_nothing(remote: Re
         assert daemon.terminate()[0] == 0
 
 
+def test_a_filter_that_can_never_match_on_this_stream_is_refused_at_work_as_at_the_start(
+    remote: Remote, tmp_path: Path
+) -> None:
+    shard = remote.stream(TABLE, view_type="NEW_IMAGE").shards[0]
+    remote.queue("jobs")
+    config = tmp_path / "poller.toml"
+    write(config)
+    environment = {**remote.env(), "POLLER_CONFIG": str(config), "POLLER_POLLING__IDLE_MAX": "250ms"}
+    with Daemon(environment, tmp_path / "log.jsonl") as daemon:
+        wait_until(lambda: bool(daemon.events("lease_taken")), lambda: "not at work")
+        write(config, filter="""'{"dynamodb": {"OldImage": {"phase": {"S": ["FILE_UPLOAD_COMPLETE"]}}}}'""")
+        daemon.process.send_signal(signal.SIGHUP)
+        wait_until(lambda: bool(daemon.events("settings_refused")), daemon.tail)
+        remote.put(TABLE, shard, {"key": "still", "new_image": UPLOAD})
+        wait_until(lambda: received(remote) == ["still"], lambda: str(received(remote)))
+        assert daemon.terminate()[0] == 0
+
+    [refused] = daemon.events("settings_refused")
+    assert "reads OldImage, and the stream's view type is NEW_IMAGE: it can never match" in str(refused["error"])
+    assert daemon.events("settings_reloaded") == []
+
+
 def metrics(daemon: Daemon) -> str:
     url = str(daemon.events("http_listening")[0]["url"])
     with urllib.request.urlopen(f"{url.rstrip('/')}/metrics", timeout=10) as answer:

@@ -335,6 +335,24 @@ def test_credentials_that_do_not_come_at_the_start_are_waited_for(remote: Remote
     assert code == 0
 
 
+def test_a_helper_that_never_gives_credentials_does_not_hold_up_the_end(remote: Remote, tmp_path: Path) -> None:
+    scene = Scene(remote, "a helper that hangs", tmp_path)
+    helper, asked = tmp_path / "helper", tmp_path / "asked"
+    helper.write_text(f"#!/bin/sh\ntouch '{asked}'\nexec sleep {PATIENCE_S:g}\n", "utf-8")
+    helper.chmod(0o755)
+    profile = tmp_path / "config"
+    profile.write_text(f"[default]\ncredential_process = {helper}\n", "utf-8")
+    environment = {**scene.environment(scene.name), "AWS_CONFIG_FILE": str(profile)}
+    for variable in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        del environment[variable]
+    with Daemon(environment, tmp_path / "log.jsonl") as daemon:
+        wait_until(asked.exists, daemon.tail, PATIENCE_S)
+        code, seconds = ended(daemon.process, signal.SIGTERM)
+
+    assert (code, text_of(daemon)) == (0, [])
+    assert seconds < BOUND_S
+
+
 # --- output that is gone ----------------------------------------------------------------------------------------------
 
 

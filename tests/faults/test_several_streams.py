@@ -50,7 +50,7 @@ class Process:
             world.queue(f"{table}-jobs")
             path = folder / f"{table}.toml"
             path.write_text(f'[stream]\ntable = "{table}"\n[[route]]\nqueue = "{table}-jobs"\n', "utf-8")
-        self._settings = load_all(SETTINGS, [folder / f"{table}.toml" for table in (WELL, ILL)])
+        self.settings = load_all(SETTINGS, [folder / f"{table}.toml" for table in (WELL, ILL)])
         self._stop = asyncio.Event()
 
     @asynccontextmanager
@@ -67,7 +67,7 @@ class Process:
             asyncio.create_task(
                 Application(one, compile_filters(one), surroundings, muster, stop=self._stop, worker_id="me").run()
             )
-            for one in self._settings
+            for one in self.settings
         ]
         try:
             yield tasks
@@ -175,6 +175,19 @@ async def test_what_is_wrong_with_one_is_raised_while_the_other_one_only_waits(p
 
     assert process.said(StartupFailed, ILL) == []
     assert process.world.count("CreateTable") == 0
+
+
+async def test_of_a_start_that_has_failed_nothing_goes_on_asking(process: Process) -> None:
+    del process.world.tables[ILL]
+    process.world.faults.add(Fault.internal(operation="GetQueueUrl", queue=f"{ILL}-jobs"))
+    (settings,) = [one for one in process.settings if one.stream.table_name == ILL]
+    startup = Startup(settings, Surroundings(SystemClock(), process.events.append, random.Random(7)))
+    before = asyncio.all_tasks()
+    with pytest.raises(ConfigurationError, match="there is no such thing"):
+        await startup.find(compile_filters(settings))
+    startup.close()
+
+    assert asyncio.all_tasks() == before
 
 
 # --- the muster -------------------------------------------------------------------------------------------------------

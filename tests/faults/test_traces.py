@@ -13,7 +13,7 @@ from poller.model import Trace
 from poller.observe.traces import Traces
 from poller.run.clock import SystemClock
 from tests.faults.harness import Site
-from tests.standin import Arrival
+from tests.standin import Arrival, Fault, Kind
 
 
 def traced(site: Site) -> InMemorySpanExporter:
@@ -57,6 +57,17 @@ async def test_every_message_names_the_page_it_is_from_and_every_request_its_pag
     assert sum(map(int, map(str, attributes(pages, "poller.matched")))) == 12
     assert set().union(*map(linked, sends)) == {page.context.span_id for page in pages}
     assert sum(map(int, map(str, attributes(sends, "messaging.batch.message_count")))) == 12
+
+
+async def test_a_pages_span_begins_with_its_request(site: Site) -> None:
+    exporter = traced(site)
+    expected = site.uploads(1)
+    site.fault(Fault(Kind.DELAY, operation="GetRecords", delay_s=0.2))
+    async with site.running():
+        await site.until_received(expected)
+
+    for page in spans(exporter, "page"):
+        assert (page.end_time or 0) - (page.start_time or 0) >= 0.2e9
 
 
 async def test_a_batch_of_several_pages_has_a_link_to_each(site: Site) -> None:

@@ -11,6 +11,7 @@ from poller.errors import AccessDenied, InvalidRequest, NotFound, Throttled, Una
 from poller.events import (
     DeadLettered,
     DeadLetterFailing,
+    DeadLetterRecovered,
     LeaseLost,
     QueueFailing,
     QueueRecovered,
@@ -21,7 +22,7 @@ from poller.events import (
     ShardRetrying,
     ShardStarted,
 )
-from poller.model import Message, Refused
+from poller.model import Message, Refused, ViewType
 from tests.memory.gates import failing, fault, no_answer, open_gate
 from tests.memory.queue import MemoryLetterStore, MemoryQueue
 from tests.rig import Options, Rig, by_item
@@ -285,6 +286,46 @@ def test_a_dead_letter_that_fits_in_no_queue_goes_to_the_bucket() -> None:
     run(story)
 
 
+def test_a_bucket_that_fails_for_a_moment_costs_no_letter_its_record() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.queue = MemoryQueue("jobs.fifo", clock, message_bytes_max=2_048)
+        rig.dead_letter_queue = MemoryQueue("dead-letters", clock, message_bytes_max=2_048)
+        rig.letter_store = MemoryLetterStore()
+        rig.letter_store.before = failing(lambda op, name: fault(Unavailable, op, name, "SlowDown"), times=1)
+        upload_large(rig)
+        async with rig.running():
+            await rig.until(lambda: len(dead(rig)) == 1)
+        assert len(rig.letter_store.letters) == 1
+        assert [event.content for event in rig.said(DeadLettered)] == ["s3"]
+
+    run(story)
+
+
+def test_a_bucket_that_refuses_holds_up_only_the_letters_that_need_it() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.queue = MemoryQueue("jobs.fifo", clock, message_bytes_max=2_048)
+        rig.dead_letter_queue = MemoryQueue("dead-letters", clock, message_bytes_max=2_048)
+        rig.letter_store = MemoryLetterStore()
+        rig.letter_store.before = failing(lambda op, name: fault(AccessDenied, op, name, "AccessDenied"))
+        rig.queue.refuse = refusing("bad", sender_fault=True)
+        upload_large(rig)
+        rig.upload("bad")
+        async with rig.running():
+            await clock.sleep(120)
+            assert [event.reason for event in rig.said(DeadLettered)] == ["refused"]
+            assert {event.reason for event in rig.said(DeadLetterFailing)} == {"too_large"}
+            assert len(rig.said(DeadLetterFailing)) <= 3
+            assert not rig.caught_up()
+            rig.letter_store.before = open_gate
+            await rig.until(rig.caught_up)
+        assert [event.content for event in rig.said(DeadLettered)] == ["record", "s3"]
+        assert len(rig.said(DeadLetterRecovered)) == 1
+
+    run(story)
+
+
 def test_without_a_bucket_such_a_letter_says_where_to_read_the_record_again() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock)
@@ -304,6 +345,23 @@ def test_without_a_bucket_such_a_letter_says_where_to_read_the_record_again() ->
     run(story)
 
 
+def test_such_a_letter_names_the_stream_that_its_record_is_in_also_once_that_was_replaced() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        rig.queue = MemoryQueue("jobs.fifo", clock, message_bytes_max=2_048)
+        rig.dead_letter_queue = MemoryQueue("dead-letters", clock, message_bytes_max=2_048)
+        rig.upload("a")
+        async with rig.running():
+            await rig.until(lambda: len(rig.received()) == 1)
+            rig.table.disable()
+            rig.table.enable(ViewType.NEW_IMAGE)
+            upload_large(rig)
+            await rig.until(lambda: len(dead(rig)) == 1)
+        assert json.loads(dead(rig)[0].body)["streamArn"] == rig.stream.info.arn
+
+    run(story)
+
+
 def test_while_the_dead_letter_queue_fails_too_the_record_stays_unsettled_and_it_is_said() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock)
@@ -319,6 +377,26 @@ def test_while_the_dead_letter_queue_fails_too_the_record_stays_unsettled_and_it
             assert len(rig.said(DeadLetterFailing)) >= 2
             rig.dead_letter_queue.before = open_gate
             await rig.until(lambda: len(dead(rig)) == 1)
+
+    run(story)
+
+
+def test_letters_that_are_sent_one_by_one_are_stored_once_though_one_of_them_fails() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        assert rig.dead_letter_queue is not None
+        faults = iter([InvalidRequest, None, Unavailable])
+
+        async def gate(operation: str, name: str) -> None:
+            if (kind := next(faults, None)) is not None:
+                raise fault(kind, operation, name, kind.__name__)
+
+        rig.queue.refuse = lambda _: Refused("InvalidMessageContents", "no", sender_fault=True)
+        rig.dead_letter_queue.before = gate
+        rig.uploads(2)
+        async with rig.running():
+            await rig.until(rig.caught_up)
+        assert len(dead(rig)) == len(rig.said(DeadLettered)) == 2
 
     run(story)
 
@@ -415,6 +493,12 @@ def test_several_batches_are_under_way_at_once() -> None:
         assert most == 4
 
     run(story)
+
+
+def upload_large(rig: Rig) -> None:
+    """A record that no letter of 2,048 bytes can hold."""
+    rig.table.put({"id": {"S": "large"}, "phase": {"S": "x"}})
+    rig.table.put({"id": {"S": "large"}, "phase": {"S": "FILE_UPLOAD_COMPLETE"}, "pad": {"S": "x" * 3_000}})
 
 
 def dead(rig: Rig) -> list[Message]:

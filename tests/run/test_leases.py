@@ -351,7 +351,7 @@ def test_a_lease_whose_end_was_written_unheard_is_given_back_though_the_stream_i
         async def end_unheard(operation: str, resource: str) -> None:
             if resource == root and rig.leases.rows[root].finished:
                 rig.leases.after = open_gate
-                rig.stream.before = failing(lambda *asked: fault(NotFound, *asked, "ResourceNotFoundException"))
+                rig.stream.before = failing(lambda *asked: fault(NotFound, asked[0], asked[1], "ResourceNotFound"))
                 raise no_answer(operation, resource)
 
         async with rig.running():

@@ -392,6 +392,7 @@ def test_the_records_between_two_places_are_counted_whichever_comes_first(backwa
     async def story(clock: VirtualClock) -> None:
         rig = rig_of(clock)
         numbers, middle = await two_minutes(rig)
+        rig.stream.shards.close(shard_of(rig))
         horizon, time, end = Place("horizon"), Place("time", middle), Place("time", clock.wall())
         second, fifth = Place("after", numbers[1]), Place("after", numbers[4])
         expected = [
@@ -453,6 +454,31 @@ def test_a_count_goes_on_behind_an_empty_page() -> None:
         rig.uploads(1)
         rig.stream.shards[shard_of(rig)].empty_pages = 2
         assert (await counted(rig, Place("horizon"), Place("end"))).count == 3
+
+    run(story)
+
+
+@pytest.mark.parametrize("pages", [10, 100])
+def test_a_count_is_not_complete_before_the_record_or_the_end_that_it_reaches_to(pages: int) -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = rig_of(clock)
+        numbers, _ = await two_minutes(rig)
+        shard = rig.stream.shards.close(shard_of(rig))
+        for upper, count in ((Place("after", numbers[-1]), 6), (Place("end"), 6)):
+            shard.empty_pages = pages
+            found = await counted(rig, upper, Place("horizon"))
+            within = pages < PAGES_MAX
+            assert (found.count, found.complete) == (count if within else 0, within)
+
+    run(story)
+
+
+def test_the_last_record_of_an_open_shard_is_a_complete_count() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = rig_of(clock)
+        numbers, _ = await two_minutes(rig)
+        found = await counted(rig, Place("horizon"), Place("after", numbers[-1]))
+        assert (found.count, found.complete) == (6, True)
 
     run(story)
 

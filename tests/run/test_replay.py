@@ -79,6 +79,20 @@ def test_empty_pages_in_between_are_not_the_end() -> None:
     run(story)
 
 
+def test_a_closed_shard_is_read_to_its_end_however_many_pages_of_it_are_empty() -> None:
+    async def story(clock: VirtualClock) -> None:
+        desk = Desk(clock)
+        expected = [desk.upload("a")]
+        (root,) = desk.shards
+        desk.stream.shards.roll(root)
+        expected.append(desk.upload("a", 2))
+        desk.stream.shards.empty(root, pages=500)
+        ended = await desk.send()
+        assert (ended.outcome, desk.received) == ("sent", expected)
+
+    run(story)
+
+
 def test_a_span_of_time_holds_what_was_created_in_it_and_nothing_else() -> None:
     async def story(clock: VirtualClock) -> None:
         desk = Desk(clock)

@@ -306,8 +306,8 @@ MUTANTS: Final = (
         "letter-dropped-when-refused",
         0,
         _LETTERS,
-        "                self._letters.append(one)  # the letters behind it need not wait\n",
-        "                owner.settle(one.entry)\n",
+        "                self._put_last(one)  # the letters behind it need not wait\n",
+        "                self._letters.remove(one)\n                owner.settle(one.entry)\n",
     ),
     Mutant(
         "queue-that-is-down-kills-records",

@@ -104,7 +104,7 @@ class DirectCalls:
     async def _attempt(self, way: _Way, operation: str, not_after: float, body: bytes) -> Any:
         credentials = self._credentials
         if credentials.wanting:
-            await credentials.ready()
+            await credentials.ready(self._limits.whole_s)
 
         def fill() -> bytes:
             # When the connection is there, and not before: to connect may take longer than the lease lasts.

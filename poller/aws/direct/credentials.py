@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import MetadataRetrievalError, NoCredentialsError
 
 from poller.aws.direct.signer import Keys
 from poller.aws.direct.threads import in_thread
@@ -32,13 +32,21 @@ class Credentials:
         """Is `ready` to be called before the next request?"""
         return self._keys is None or self._refused or self._monotonic() >= self._look_at
 
-    async def ready(self) -> None:
+    async def ready(self, within_s: float | None = None) -> None:
         """`keys` may be asked for. Waits only for the first ones, and when the last ones were refused.
 
-        Raises what botocore raises when there are none to be had.
+        Raises what botocore raises when there are none to be had; MetadataRetrievalError if none came within so long,
+        which takes minutes where botocore tries again and again by itself.
         """
         if self._keys is None or self._refused:
-            await asyncio.shield(self._renew())
+            limit = asyncio.timeout(within_s)
+            try:
+                async with limit:
+                    await asyncio.shield(self._renew())
+            except TimeoutError as error:
+                if not limit.expired():
+                    raise
+                raise MetadataRetrievalError(error_msg=f"none came within {within_s:g} s") from error
             self._refused = False
         self._look_at = self._monotonic() + _LOOK_EVERY_S
         if self._due():
