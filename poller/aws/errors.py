@@ -61,6 +61,7 @@ _CLASSES: Final[dict[type[AwsError], tuple[str, ...]]] = {
         "BandwidthLimitExceeded",
         "KmsThrottled",
         "LimitExceededException",
+        "OverLimit",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "RequestThrottled",
@@ -304,6 +305,8 @@ def _explain(kind: type[AwsError], code: str, status: int, operation: str, arn: 
         return f"refused with HTTP {status} for a reason that is not known here", "it is tried again"
     if kind is Throttled and operation == "GetRecords" and code == "LimitExceededException":
         return "throttled", "at most two readers may share a shard"
+    if code.endswith("OverLimit"):
+        return "over a limit of the queue", "too many of its messages are received and not deleted yet"
     return _WORDS[kind]
 
 
