@@ -186,6 +186,11 @@ def route_doubts(settings: Settings) -> Iterator[str]:
                 f"route {route.name} has no dead-letter queue: a record that its queue refuses holds its shard's"
                 " checkpoint until the queue takes it"
             )
+            if route.dead_letter_bucket is not None:
+                yield (
+                    f"route {route.name}: dead_letter_bucket is not written to without a dead_letter_queue, whose"
+                    " letters say what lies in it"
+                )
 
 
 def queue_doubts(settings: Settings) -> Iterator[str]:
