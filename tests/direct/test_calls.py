@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import pytest
 from boto3.session import Session
+from botocore.exceptions import NoCredentialsError
 
 from poller.aws.components import BODY
 from poller.aws.direct import calls as direct_calls
@@ -338,6 +339,46 @@ async def test_credentials_that_do_not_come_are_an_error_in_time(
         aws.disconnect()
     codes = [event.code for event in events if isinstance(event, ApiCalled)]
     assert codes == ["ExpiredTokenException", "CredentialRetrievalError", "OK"]
+
+
+async def test_credentials_that_do_not_come_at_the_first_call_are_an_error_in_time_and_hold_one_thread(
+    open_aws: OpenAws, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source()
+    source.key = "AKTEST"
+    source.gate.clear()
+    monkeypatch.setattr(Session, "get_credentials", lambda _: source)
+    hasty = replace(CONFIG, connect_timeout_s=0.1, request_timeout_s=0.1)
+    shard = {"StreamArn": ARN.format(region="eu-west-1"), "ShardId": "shardId-1", "ShardIteratorType": "LATEST"}
+    async with serving([answer(PAGE)]) as server:
+        aws = await open_aws(hasty, AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.port}")
+        async with asyncio.timeout(30):
+            for _ in range(2):
+                asked = [read(aws), read(aws), aws.hot_reads.ask("GetShardIterator", ORDERS, NEVER, shard)]
+                for error in await asyncio.gather(*asked, return_exceptions=True):
+                    assert isinstance(error, Unavailable)
+                    assert "no usable AWS credentials are to be had" in str(error)
+                    assert not error.sent
+                assert [thread.name for thread in threading.enumerate()].count("aws-direct") == 1
+        source.gate.set()
+        assert await read(aws) == {BODY: PAGE}
+        aws.disconnect()
+    codes = [event.code for event in events if isinstance(event, ApiCalled)]
+    assert codes == ["CredentialRetrievalError"] * 6 + ["OK"]
+
+
+async def test_what_fails_at_the_first_call_is_counted_as_by_boto3(
+    open_aws: OpenAws, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source()
+    source.failure = NoCredentialsError()
+    monkeypatch.setattr(Session, "get_credentials", lambda _: source)
+    aws = await open_aws()
+    with no_garbage():
+        for _ in range(2):
+            with pytest.raises(AccessDenied):
+                await read(aws)
+    assert [event.code for event in events if isinstance(event, ApiCalled)] == ["NoCredentialsError"] * 2
 
 
 # --- TLS and proxies --------------------------------------------------------------------------------------------------
