@@ -77,7 +77,10 @@ class HttpListening(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartupWaiting(Event):
-    """Something that the start needs does not answer yet; it is asked again, and this is said once a minute."""
+    """Something that the start needs does not answer yet; it is asked again, and this is said once a minute.
+
+    `retry_in_s` 0: it has not even failed, and is still waited for.
+    """
 
     level: ClassVar[Level | None] = "warning"
     stream: str

@@ -32,6 +32,8 @@ from poller.settings import RouteSettings, Settings
 T = TypeVar("T")
 
 _STARTUP = Backoff(first_s=0.5, max_s=15.0)
+# Credentials are there by then, or whoever gives them out hangs.
+_SILENCE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,11 @@ def route_doubts(settings: Settings) -> Iterator[str]:
                 f"route {route.name} has no dead-letter queue: a record that its queue refuses holds its shard's"
                 " checkpoint until the queue takes it"
             )
+            if route.dead_letter_bucket is not None:
+                yield (
+                    f"route {route.name}: dead_letter_bucket is not written to without a dead_letter_queue, whose"
+                    " letters say what lies in it"
+                )
 
 
 def queue_doubts(settings: Settings) -> Iterator[str]:
@@ -228,6 +235,7 @@ class Startup:
         self._settings = settings
         self._world = world
         self._aws: Aws | None = None
+        self._silence_told = False
 
     def close(self) -> None:
         """Ends the clients' threads; what has been found cannot be used any more."""
@@ -242,9 +250,9 @@ class Startup:
         `before_writing` is awaited when all that can be seen has been seen, and nothing has been written so far.
         """
         settings = self._settings
-        aws = self._aws = await self._patiently("AWS clients", lambda: open_aws(settings, self._world))
+        aws = self._aws = await self._clients(lambda: open_aws(settings, self._world))
         if any(route.dead_letter_bucket for route in settings.routes):
-            await self._patiently("AWS clients", aws.s3)  # not only at the first large letter
+            await self._clients(aws.s3)  # not only at the first large letter
         stream, routes = await self._stream_and_routes(aws, filters)
         table = BotoLeaseTable(aws, settings.lease_table, self._doubt)
         if not stream.enabled:
@@ -288,6 +296,31 @@ class Startup:
             for task in (finding, *routing):
                 task.cancel()
             await asyncio.gather(finding, *routing, return_exceptions=True)
+
+    async def _clients(self, make: Callable[[], Awaitable[T]]) -> T:
+        """What needs credentials first. How long a helper takes to give them out is bounded by nobody: that it neither
+        answers nor fails is said, once."""
+        what, name, clock = "AWS clients", self._settings.stream.table_name, self._world.clock
+
+        async def aloud() -> T:
+            began, told_before = clock.monotonic(), self._silence_told
+            silence = asyncio.get_running_loop().call_later(_SILENCE_S, self._tell_silence, what)
+            try:
+                made = await make()
+            finally:
+                silence.cancel()
+            if self._silence_told and not told_before:
+                self._world.emit(StartupContinued(stream=name, what=what, waited_s=clock.monotonic() - began))
+            return made
+
+        return await self._patiently(what, aloud)
+
+    def _tell_silence(self, what: str) -> None:
+        if not self._silence_told:
+            self._silence_told = True
+            error = f"neither credentials nor an error came within {_SILENCE_S:g} s; see that their provider answers"
+            name = self._settings.stream.table_name
+            self._world.emit(StartupWaiting(stream=name, what=what, error=error, retry_in_s=0.0))
 
     async def _patiently(self, what: str, call: Callable[[], Awaitable[T]]) -> T:
         """Asks until there is an answer; refusals of the request itself will not change by asking again."""

@@ -7,6 +7,7 @@ of a foreign text only what cannot quote an item or a credential is repeated.
 from __future__ import annotations
 
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ _CLASSES: Final[dict[type[AwsError], tuple[str, ...]]] = {
         "BandwidthLimitExceeded",
         "KmsThrottled",
         "LimitExceededException",
+        "OverLimit",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "RequestThrottled",
@@ -174,6 +176,7 @@ NO_CREDENTIALS: Final = (
 
 # No connection came about: the request never left this machine.
 NOT_CONNECTED: Final = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
+_CONNECTING: Final = ("urllib3.connection", "connect")
 
 # The credentials were good once.
 EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
@@ -228,10 +231,26 @@ def translate(error: Exception, *, operation: str, resource: str, arn: str = "*"
     if isinstance(error, boto.ParamValidationError):
         # Its own text quotes the values.
         return InvalidRequest(f"{where}: the request does not fit the service's model ({code})", code=code, **names)
-    sent = not away and not isinstance(error, NOT_CONNECTED)
+    sent = not away and not isinstance(error, NOT_CONNECTED) and not _while_connecting(error)
     what = "no usable AWS credentials are to be had" if away else "no answer"
     text = f"{where}: {what} ({code}): {_without_answer(error) if away else clean(error)}"
     return Unavailable(text, operation=operation, resource=resource, code=code, answered=False, sent=sent)
+
+
+def _while_connecting(error: Exception) -> bool:
+    """Did the connection fail while it was made and secured? Then the request had not been written.
+
+    botocore has the same errors for a connection that fails later, so it is told by the function in which it happened.
+    Ours have Python's own error of TLS, and only from connecting (`direct.origin`).
+    """
+    if not isinstance(error, boto.BotoCoreError):
+        return False
+    cause = error.kwargs.get("error")
+    if isinstance(cause, ssl.SSLError):
+        return True
+    chain = (cause, *cause.args) if isinstance(cause, Exception) else ()
+    frames = (frame for one in chain if isinstance(one, Exception) for frame, _ in walk_tb(one.__traceback__))
+    return any((frame.f_globals.get("__name__"), frame.f_code.co_name) == _CONNECTING for frame in frames)
 
 
 def _without_answer(error: Exception) -> str:
@@ -304,6 +323,8 @@ def _explain(kind: type[AwsError], code: str, status: int, operation: str, arn: 
         return f"refused with HTTP {status} for a reason that is not known here", "it is tried again"
     if kind is Throttled and operation == "GetRecords" and code == "LimitExceededException":
         return "throttled", "at most two readers may share a shard"
+    if code.endswith("OverLimit"):
+        return "over a limit of the queue", "too many of its messages are received and not deleted yet"
     return _WORDS[kind]
 
 

@@ -11,7 +11,7 @@ import math
 import queue
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar
 
@@ -40,6 +40,8 @@ class _Call:
     waiter: asyncio.Future[Any]
     started: float | None = None
     timer: asyncio.TimerHandle | None = None
+    # Taken once, by the thread that makes the call or by whoever gives it up before: "not sent" must stay true.
+    claim: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Pool:
@@ -86,7 +88,7 @@ class Pool:
         sent. A cancelled call that has not begun is not made.
         """
         if self._closed:
-            raise self._unavailable(operation, target, "ClientClosed", "the client is closed")
+            raise self._unavailable(operation, target, "ClientClosed", "the client is closed", sent=False)
         loop = asyncio.get_running_loop()
         call = _Call(operation, target, not_after, function, args, kwargs, loop, loop.create_future())
         call.timer = loop.call_later(self._limit_s, self._give_up, call)
@@ -108,9 +110,8 @@ class Pool:
             while True:
                 call = self._calls.get_nowait()
                 if call is not None:
-                    self._settle(
-                        call, None, self._unavailable(call.operation, call.target, "ClientClosed", "closing"), None
-                    )
+                    closed = self._unavailable(call.operation, call.target, "ClientClosed", "closing", sent=False)
+                    self._settle(call, None, closed, None)
         except queue.Empty:
             pass
         for _ in range(self._threads):
@@ -127,8 +128,8 @@ class Pool:
         result: Any = None
         error: Exception | None = None
         event: ApiCalled | None = None
-        if not call.waiter.done():
-            call.started = started = self._monotonic()
+        call.started = started = self._monotonic()
+        if not call.waiter.done() and call.claim.acquire(blocking=False):
             if started + self._connect_s >= call.not_after:
                 error = DeadlinePassed(f"{call.operation} on {call.target.name}: not sent, its deadline has passed")
             else:
@@ -161,20 +162,22 @@ class Pool:
     def _give_up(self, call: _Call) -> None:
         if call.waiter.done():
             return
-        if call.started is None:
+        if call.claim.acquire(blocking=False):
             text = "no thread was free, the calls before it take too long"
-            call.waiter.set_exception(self._unavailable(call.operation, call.target, "NoThreadFree", text))
+            error = self._unavailable(call.operation, call.target, "NoThreadFree", text, sent=False)
+            call.waiter.set_exception(error)
             return
+        assert call.started is not None  # noqa: S101 - for the type checker: it is set before the claim is taken
         left_s = call.started + self._limit_s - self._monotonic()
         if left_s > 0:
             call.timer = call.loop.call_later(left_s, self._give_up, call)
             return
         text = f"no answer within {self._limit_s:g} s; its thread is left behind"
-        call.waiter.set_exception(self._unavailable(call.operation, call.target, "CallTimeout", text))
+        call.waiter.set_exception(self._unavailable(call.operation, call.target, "CallTimeout", text, sent=True))
 
-    def _unavailable(self, operation: str, target: Target, code: str, text: str) -> Unavailable:
+    def _unavailable(self, operation: str, target: Target, code: str, text: str, *, sent: bool) -> Unavailable:
         message = f"{operation} on {target.name}: {text} ({code})"
-        return Unavailable(message, operation=operation, resource=target.name, code=code, answered=False)
+        return Unavailable(message, operation=operation, resource=target.name, code=code, answered=False, sent=sent)
 
 
 def _attempt(operation: str, target: Target, function: Callable[[], Any]) -> tuple[Any, Exception | None]:

@@ -15,6 +15,8 @@ _PORT: Final = 9464
 _TIMEOUT_S: Final = 2.0
 # Who listens everywhere is reached on loopback.
 _EVERYWHERE: Final = {"0.0.0.0": _HOST, "::": "::1"}  # noqa: S104 - an address to ask at, none to listen on
+# As the settings understand them.
+_FALSE: Final = {"false", "0", "off", "no", "f", "n"}
 # The metrics of a thousand shards are less than that.
 _ANSWER_BYTES_MAX: Final = 16 << 20
 
@@ -34,8 +36,13 @@ timeout_option: Final = click.option(
 
 
 def base_url(environ: Mapping[str, str]) -> str:
-    """Where the daemon listens, by the same environment and file. What is not given has its default."""
+    """Where the daemon listens, by the same environment and file. What is not given has its default.
+
+    ConfigurationError: nowhere.
+    """
     file = _file(environ.get("POLLER_CONFIG"))
+    if off := _switched_off(environ, file):
+        raise ConfigurationError(f"{off}: the daemon serves no HTTP, and cannot be asked; set it to true")
     host = str(environ.get("POLLER_HTTP_HOST") or file.get("host", _HOST))
     port = str(environ.get("POLLER_HTTP_PORT") or file.get("port", _PORT))
     if not (port.isascii() and port.isdigit()) or not 1 <= int(port) <= 65535:
@@ -44,6 +51,14 @@ def base_url(environ: Mapping[str, str]) -> str:
         )
     host = _EVERYWHERE.get(host, host)
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _switched_off(environ: Mapping[str, str], file: Mapping[str, Any]) -> str | None:
+    """Who says that there is no HTTP, None: nobody does."""
+    written = environ.get("POLLER_HTTP__ENABLED")
+    if written is not None:
+        return f'POLLER_HTTP__ENABLED="{written}"' if written.lower() in _FALSE else None
+    return f"http.enabled = false ({environ['POLLER_CONFIG']})" if file.get("enabled") is False else None
 
 
 def _file(path: str | None) -> Mapping[str, Any]:

@@ -18,8 +18,9 @@ _HEAD: Final = """\
 # Commands
 
 What `poller COMMAND --help` prints, of every command. Exit codes of all of them: 0 done, 1 failed, 2 usage or
-configuration, with one line on standard error that says what is wrong and what to do. Commands that look at the
-daemon's world take its settings: the same `--config FILE` or `POLLER_*` variables ([settings](settings.md)).
+configuration. What is wrong with the configuration, and what to do, is one line on standard error; wrong usage is told
+there below the command's usage. Commands that look at the daemon's world take its settings: the same `--config FILE` or
+`POLLER_*` variables ([settings](settings.md)).
 
 This page is generated (`python -m poller.cli.reference > docs/commands.md`) and held up to date by a test.
 """

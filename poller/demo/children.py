@@ -80,6 +80,12 @@ class Stop:
 class Daemon(Child):
     """`poller run`."""
 
+    def failed(self, what: str) -> DemoFailed:
+        error = Child.failed(self, what)
+        # The variable is set by the demo itself, from its own option.
+        lines = [line.replace("POLLER_HTTP_PORT", "--http-port") for line in error.log_lines]
+        return DemoFailed(str(error), lines)
+
     def address(self) -> str:
         """Waits for the event of its log that says where it serves metrics and health. DemoFailed: it does not come."""
         deadline = time.monotonic() + DAEMON_START_MAX_S

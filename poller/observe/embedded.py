@@ -50,7 +50,7 @@ _COUNTED_ON_ROUTE: Final = {
     "DeadLettered": "records_dead_lettered_total",
     "SendErrors": "send_errors_total",
 }
-_THROTTLED: Final = ("Throttl", "LimitExceeded", "ThroughputExceeded", "TooManyRequests", "SlowDown")
+_THROTTLED: Final = ("Throttl", "LimitExceeded", "OverLimit", "ThroughputExceeded", "TooManyRequests", "SlowDown")
 # Leases that somebody else's end, or my own standing still, has cost; not those that are handed over.
 _TAKEN_FROM_THE_DEAD: Final = ("expired", "returned")
 

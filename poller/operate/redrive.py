@@ -288,11 +288,11 @@ class Redrive:
             if not pending or attempt == TRIES:
                 break
             await self._clock.sleep(BACKOFF.wait_s(attempt, self._rng.random()))
-            await self._hand.keep()
         return outcomes
 
     async def _ask(self, queue: Queue, messages: Sequence[Message]) -> list[EntryOutcome]:
         """Refused as a whole for the content of one of them, they are sent one by one."""
+        await self._hand.keep()  # ten requests to a slow queue outlast the letters' time
         try:
             return list(await queue.send(messages, math.inf))
         except InvalidRequest as error:

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
 
@@ -55,6 +55,16 @@ def _names(value: object) -> object:
 def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"names {_quoted(twice[0])} twice")
+    return names
+
+
+def _known_attributes(names: object) -> object:
+    """Of several names pydantic would not say which one is wrong."""
+    known = get_args(_Attribute)
+    for name in names if isinstance(names, list | tuple) else ():
+        if isinstance(name, str) and name not in known:
+            *others, last = (_quoted(one) for one in known)
+            raise ValueError(f"{_quoted(name)} is none of {', '.join(others)} and {last}")
     return names
 
 
@@ -147,8 +157,10 @@ AttributeNames = Annotated[
     BeforeValidator(_names),
     AfterValidator(_distinct),
 ]
+_Attribute = Literal["eventName", "eventID", "table", "sequenceNumber", "shardId"]
 MessageAttributes = Annotated[
-    tuple[Literal["eventName", "eventID", "table", "sequenceNumber", "shardId"], ...],
+    tuple[_Attribute, ...],
+    BeforeValidator(_known_attributes),
     BeforeValidator(_names),
     AfterValidator(_distinct),
 ]

@@ -8,12 +8,14 @@ import os
 import threading
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from boto3.session import Session
+from botocore.exceptions import NoCredentialsError
 
 from poller.aws.components import BODY
 from poller.aws.direct import calls as direct_calls
@@ -339,7 +341,61 @@ async def test_credentials_that_do_not_come_are_an_error_in_time(
     assert codes == ["ExpiredTokenException", "CredentialRetrievalError", "OK"]
 
 
+async def test_credentials_that_do_not_come_at_the_first_call_are_an_error_in_time_and_hold_one_thread(
+    open_aws: OpenAws, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source()
+    source.key = "AKTEST"
+    source.gate.clear()
+    monkeypatch.setattr(Session, "get_credentials", lambda _: source)
+    hasty = replace(CONFIG, connect_timeout_s=0.1, request_timeout_s=0.1)
+    shard = {"StreamArn": ARN.format(region="eu-west-1"), "ShardId": "shardId-1", "ShardIteratorType": "LATEST"}
+    async with serving([answer(PAGE)]) as server:
+        aws = await open_aws(hasty, AWS_ENDPOINT_URL=f"http://127.0.0.1:{server.port}")
+        async with asyncio.timeout(30):
+            for _ in range(2):
+                asked = [read(aws), read(aws), aws.hot_reads.ask("GetShardIterator", ORDERS, NEVER, shard)]
+                for error in await asyncio.gather(*asked, return_exceptions=True):
+                    assert isinstance(error, Unavailable)
+                    assert "no usable AWS credentials are to be had" in str(error)
+                    assert not error.sent
+                assert [thread.name for thread in threading.enumerate()].count("aws-direct") == 1
+        source.gate.set()
+        assert await read(aws) == {BODY: PAGE}
+        aws.disconnect()
+    codes = [event.code for event in events if isinstance(event, ApiCalled)]
+    assert codes == ["CredentialRetrievalError"] * 6 + ["OK"]
+
+
+async def test_what_fails_at_the_first_call_is_counted_as_by_boto3(
+    open_aws: OpenAws, events: list[Event], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = Source()
+    source.failure = NoCredentialsError()
+    monkeypatch.setattr(Session, "get_credentials", lambda _: source)
+    aws = await open_aws()
+    with no_garbage():
+        for _ in range(2):
+            with pytest.raises(AccessDenied):
+                await read(aws)
+    assert [event.code for event in events if isinstance(event, ApiCalled)] == ["NoCredentialsError"] * 2
+
+
 # --- TLS and proxies --------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def plain_speaker() -> AsyncIterator[int]:
+    """The port of a server that answers a TLS greeting with plain text."""
+
+    async def speak(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(speak, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
 
 
 @pytest.mark.parametrize("variable", ["AWS_CA_BUNDLE", "REQUESTS_CA_BUNDLE"])
@@ -354,16 +410,19 @@ async def test_a_server_is_trusted_whom_boto3_would_trust(open_aws: OpenAws, tmp
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("fault", ["unknown", "another address"])
-async def test_a_server_is_not_trusted_whom_boto3_would_not_trust(
-    open_aws: OpenAws, tmp_path: Path, fault: str
+@pytest.mark.parametrize("calls", ["direct", "boto3"])
+@pytest.mark.parametrize("fault", ["unknown", "another address", "no TLS"])
+async def test_a_server_is_not_trusted_whom_boto3_would_not_trust_and_nothing_was_sent(
+    open_aws: OpenAws, tmp_path: Path, fault: str, calls: Literal["direct", "boto3"]
 ) -> None:
-    trusted, context = certificate(tmp_path, "127.0.0.1" if fault == "unknown" else "127.0.0.2")
+    trusted, context = certificate(tmp_path, "127.0.0.2" if fault == "another address" else "127.0.0.1")
     variables = {} if fault == "unknown" else {"AWS_CA_BUNDLE": str(trusted)}
-    async with serving([answer(PAGE)], context=context) as server:
-        aws = await open_aws(AWS_ENDPOINT_URL=f"https://127.0.0.1:{server.port}", **variables)
-        with pytest.raises(Unavailable, match="SSLError"):
+    async with serving([answer(PAGE)], context=context) as server, plain_speaker() as plain:
+        port = plain if fault == "no TLS" else server.port
+        aws = await open_aws(replace(CONFIG, calls=calls), AWS_ENDPOINT_URL=f"https://127.0.0.1:{port}", **variables)
+        with pytest.raises(Unavailable, match="SSLError") as caught:
             await read(aws)
+    assert (caught.value.answered, caught.value.sent) == (False, False)
     assert server.requests == []
 
 

@@ -417,6 +417,16 @@ async def test_a_route_without_a_dead_letter_queue_is_a_warning(site: Site) -> N
     assert told(ended, "settings")[0].startswith("warning settings: route default has no dead-letter queue: ")
 
 
+async def test_a_bucket_without_a_dead_letter_queue_is_a_warning(site: Site) -> None:
+    ended = await site.check(POLLER_DEAD_LETTER_QUEUE="", POLLER_ROUTE__DEAD_LETTER_BUCKET="letters")
+
+    assert ended.code == 0
+    assert told(ended, "settings")[1] == (
+        "warning settings: route default: dead_letter_bucket is not written to without a dead_letter_queue, whose"
+        " letters say what lies in it | mend: name a dead_letter_queue"
+    )
+
+
 async def test_two_routes_to_one_fifo_queue_are_a_warning(site: Site, tmp_path: Path) -> None:
     config = tmp_path / "poller.toml"
     route = '[[route]]\nname = "{}"\nqueue = "{}"\ndead_letter_queue = "dead-letters"\n'

@@ -146,5 +146,7 @@ def test_a_daemon_that_cannot_start_is_told_with_its_own_words_and_the_logs_are_
 
     assert result.returncode == 1
     assert "Failed: the daemon ended by itself with exit code 2" in result.stdout
-    assert f"{port}" in result.stdout.partition("Its last words:")[2]
+    words = result.stdout.partition("Its last words:")[2]
+    assert f"{port}" in words
+    assert "(--http-port)" in words, "the demo's own option, and not the variable that it sets"
     assert {log.name for folder in scratch.iterdir() for log in folder.iterdir()} == {"daemon.log", "emulator.log"}

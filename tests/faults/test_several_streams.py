@@ -16,10 +16,21 @@ from typing import Any, cast
 
 import pytest
 
+from poller import startup as opening
 from poller.application import Application, Muster
 from poller.assemble import Assembled, assemble
+from poller.aws.session import Aws
 from poller.errors import ConfigurationError
-from poller.events import DaemonReady, Event, LeaseTaken, ShardStopped, StartupFailed, StartupWaiting, TaskFailed
+from poller.events import (
+    DaemonReady,
+    Event,
+    LeaseTaken,
+    ShardStopped,
+    StartupContinued,
+    StartupFailed,
+    StartupWaiting,
+    TaskFailed,
+)
 from poller.filters import compile_filters
 from poller.run.clock import SystemClock
 from poller.run.worker import Worker
@@ -188,6 +199,33 @@ async def test_of_a_start_that_has_failed_nothing_goes_on_asking(process: Proces
     startup.close()
 
     assert asyncio.all_tasks() == before
+
+
+async def test_a_start_that_hangs_for_credentials_says_so_once_and_when_it_goes_on(
+    process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told, open_aws = asyncio.Event(), opening.open_aws
+
+    def emit(event: Event) -> None:
+        process.events.append(event)
+        if isinstance(event, StartupWaiting):
+            told.set()
+
+    async def hang_first(settings: Settings, world: Surroundings) -> Aws:
+        await told.wait()
+        return await open_aws(settings, world)
+
+    monkeypatch.setattr(opening, "open_aws", hang_first)
+    monkeypatch.setattr(opening, "_SILENCE_S", 0.01)
+    (settings,) = [one for one in process.settings if one.stream.table_name == WELL]
+    startup = Startup(settings, Surroundings(SystemClock(), emit, random.Random(7)))
+    async with asyncio.timeout(PATIENCE_S):
+        await startup.find(compile_filters(settings))
+    startup.close()
+
+    said = [one for one in process.events if isinstance(one, StartupWaiting | StartupContinued | DaemonReady)]
+    assert [type(one) for one in said] == [StartupWaiting, StartupContinued, DaemonReady]
+    assert "credentials" in str(said[0])
 
 
 # --- the muster -------------------------------------------------------------------------------------------------------

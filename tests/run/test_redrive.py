@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import pytest
 
-from poller.errors import AccessDenied, DataTrimmed, NotFound, PollerError, Throttled, Unavailable
-from poller.model import Message, Page, Position, Refused
+from poller.errors import AccessDenied, DataTrimmed, InvalidRequest, NotFound, PollerError, Throttled, Unavailable
+from poller.model import EntryOutcome, Message, Page, Position, Refused
 from poller.operate.box import HIDDEN_S
 from poller.operate.dead_letters import look
 from poller.operate.originals import Originals
@@ -213,6 +213,34 @@ async def test_letters_stay_hidden_from_others_for_as_long_as_a_slow_redrive_nee
 
     assert site.clock.monotonic() - 1_000.0 > 2 * HIDDEN_S
     assert (len(site.sent), site.left, report.stayed_count) == (30, 1, 1)
+
+
+class SlowQueue(MemoryQueue):
+    """Takes its time for every request, takes no two messages at once, and looks whether the letters are hidden."""
+
+    def __init__(self, clock: ManualClock, box: MemoryLetterBox) -> None:
+        super().__init__("jobs", clock)
+        self.clock, self.box = clock, box
+        self.seen: list[int] = []
+
+    async def send(self, batch: Sequence[Message], not_after: float) -> Sequence[EntryOutcome]:
+        self.clock.advance(13.0)
+        self.seen.append(len(self.box.bodies) - len(self.box.hidden))
+        if len(batch) > 1:
+            raise fault(InvalidRequest, "SendMessageBatch", "jobs", "InvalidMessageContents")
+        return await super().send(batch, not_after)
+
+
+@pytest.mark.parametrize("items", [10, 1], ids=["one by one", "batch by batch"])
+async def test_letters_stay_hidden_while_a_slow_queue_takes_them_one_after_another(items: int) -> None:
+    site = Site()
+    site.queue = slow = SlowQueue(site.clock, site.box)
+    for number in range(10):
+        site.put(f"item{number % items}", number + 1)
+    await site.run()
+
+    assert site.clock.monotonic() - 1_000.0 > HIDDEN_S
+    assert (len(site.sent), site.left, set(slow.seen)) == (10, 0, {0})
 
 
 # --- what stays -------------------------------------------------------------------------------------------------------

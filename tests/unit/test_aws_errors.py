@@ -38,6 +38,7 @@ def _translate(error: Exception, operation: str = "GetRecords", arn: str = "arn:
         ("ProvisionedThroughputExceededException", 400, Throttled),
         ("LimitExceededException", 400, Throttled),
         ("RequestLimitExceeded", 400, Throttled),
+        ("OverLimit", 403, Throttled),
         ("RequestThrottled", 403, Throttled),
         ("TooManyRequestsException", 429, Throttled),
         ("KmsThrottled", 400, Throttled),
@@ -198,6 +199,13 @@ def test_credentials_that_do_not_come_are_waited_for_and_nothing_was_sent(error:
         ),
         ("LimitExceededException", "GetRecords", "", "throttled", "at most two readers may share a shard"),
         ("ThrottlingException", "GetRecords", "", "throttled", ""),
+        (
+            "OverLimit",
+            "ReceiveMessage",
+            "",
+            "over a limit of the queue",
+            "too many of its messages are received and not deleted yet",
+        ),
         (
             "QueueDoesNotExist",
             "GetQueueUrl",

@@ -218,7 +218,7 @@ async def test_a_call_that_hangs_is_given_up_and_its_thread_left_behind(
     with pytest.raises(Unavailable, match="no answer within 6 s") as caught:
         await hanging
     assert caught.value.code == "CallTimeout"
-    assert not caught.value.answered
+    assert (caught.value.answered, caught.value.sent) == (False, True)
     hang.go.set()
 
 
@@ -234,8 +234,9 @@ async def test_a_call_that_finds_no_thread_is_given_up_and_never_made(
 
     timers.fire()
 
-    with pytest.raises(Unavailable, match="no thread was free"):
+    with pytest.raises(Unavailable, match="no thread was free") as caught:
         await waiting
+    assert (caught.value.answered, caught.value.sent) == (False, False)
     hang.go.set()
     await hanging
     await pool.call("After", ORDERS, NEVER, lambda: None)
@@ -251,8 +252,9 @@ async def test_closing_fails_what_waits_and_waits_for_nothing(make: Callable[...
 
     pool.close()
 
-    with pytest.raises(Unavailable, match="closing"):
+    with pytest.raises(Unavailable, match="closing") as closing:
         await waiting
+    assert not closing.value.sent
     with pytest.raises(Unavailable, match="the client is closed"):
         await pool.call("Late", ORDERS, NEVER, lambda: None)
     hang.go.set()

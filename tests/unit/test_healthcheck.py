@@ -131,6 +131,26 @@ def test_a_port_at_which_nobody_can_be_asked_is_wrong_usage(port: str) -> None:
     )
 
 
+def test_where_http_is_switched_off_it_says_so(tmp_path: Path) -> None:
+    off = "the daemon serves no HTTP, and cannot be asked; set it to true\n"
+    result = check(POLLER_HTTP__ENABLED="False")
+    assert (result.exit_code, result.stderr) == (2, f'poller: POLLER_HTTP__ENABLED="False": {off}')
+
+    file = tmp_path / "poller.toml"
+    file.write_text("[http]\nenabled = false\n")
+    result = check(POLLER_CONFIG=str(file))
+    assert (result.exit_code, result.stderr) == (2, f"poller: http.enabled = false ({file}): {off}")
+
+
+def test_the_environment_switches_http_on_before_the_file_and_an_address_is_asked_anyway(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    file = tmp_path / "poller.toml"
+    file.write_text("[http]\nenabled = false\n")
+    assert check(POLLER_CONFIG=str(file), POLLER_HTTP__ENABLED="true", POLLER_HTTP_PORT=daemon.port).exit_code == 0
+    assert check("--url", daemon.url, POLLER_CONFIG=str(file)).exit_code == 0
+
+
 @pytest.mark.parametrize("url", ["https://x", "127.0.0.1:9464", "http://", "http://x:y"])
 def test_an_url_at_which_nobody_can_be_asked_is_wrong_usage(url: str) -> None:
     result = check("--url", url)

@@ -20,8 +20,9 @@ from poller.observe.http import Answer, HttpServer, Queried
 from poller.part import FOUND, Tie
 from poller.processes.child import Child, said_of
 from poller.processes.pages import Front
-from poller.processes.parent import Parent, command, exit_code
+from poller.processes.parent import LEAVE_S, Parent, command, exit_code
 from poller.run.clock import SystemClock
+from poller.run.pace import Pace
 from poller.settings import load
 from tests.memory.clock import ManualClock
 
@@ -347,6 +348,10 @@ async def test_a_worker_that_does_not_leave_is_killed_in_the_end(monkeypatch: py
     one.leave("SIGTERM")
 
     assert await living == [-signal.SIGKILL]  # the second one was never started
+
+
+def test_a_worker_has_all_the_time_that_it_takes_to_leave_and_a_frozen_one_keeps_nobody_beyond_the_promise() -> None:
+    assert Pace(checkpoint_s=1.0, discovery_s=60.0).leave_s + 0.5 <= LEAVE_S < 9.6  # and the process still has to end
 
 
 FOUND_THEN = "import os, sys; tie = int(sys.argv[4]); os.write(tie, b'found\\n'); first = sys.argv[2] == '1'"

@@ -14,6 +14,7 @@ from poller.settings.origins import masked
 SMALLEST = {"POLLER_TABLE": "Uploads", "POLLER_QUEUE": "jobs"}
 NOW = 1_795_420_800.0  # 2026-11-23T08:00:00Z
 ARN = "arn:aws:dynamodb:eu-west-1:123456789012:table/Uploads"
+ATTRIBUTES = '"eventName", "eventID", "table", "sequenceNumber" and "shardId"'
 
 DURATION = 'not a duration; write a number and ms, s, m, h or d, such as "250ms" or "10s"'
 QUEUE = 'neither a queue\'s name nor its URL; a name is 1 to 80 of a-z, A-Z, 0-9, "_" and "-"'
@@ -137,7 +138,11 @@ ENVIRONMENT: list[tuple[dict[str, str], str]] = [
     ),
     (
         {"POLLER_ROUTE__ATTRIBUTES": "eventid"},
-        'POLLER_ROUTE__ATTRIBUTES="eventid": must be "eventName", "eventID", "table", "sequenceNumber" or "shardId"',
+        f'POLLER_ROUTE__ATTRIBUTES="eventid": "eventid" is none of {ATTRIBUTES}',
+    ),
+    (
+        {"POLLER_ROUTE__ATTRIBUTES": "eventName,foo"},
+        f'POLLER_ROUTE__ATTRIBUTES="eventName,foo": "foo" is none of {ATTRIBUTES}',
     ),
     # stream and start
     (

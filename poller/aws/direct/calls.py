@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import msgspec
 from botocore.awsrequest import HeadersDict
-from botocore.exceptions import ClientError
+from botocore.exceptions import ClientError, MetadataRetrievalError
 
 from poller.aws.components import BODY, PARSER, check_whole
 from poller.aws.direct.blueprint import Blueprint, NotDirect, draw, encode
-from poller.aws.direct.credentials import Credentials
+from poller.aws.direct.credentials import Credentials, ignore
 from poller.aws.direct.http import Answer
 from poller.aws.direct.origin import Connections
 from poller.aws.direct.threads import in_thread
@@ -50,6 +50,14 @@ class _Way:
     connections: Connections
 
 
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """The way of one kind, on its way."""
+
+    key: tuple[str, str]
+    task: asyncio.Task[None]
+
+
 class DirectCalls:
     """`poller.aws.pool.Calls` for one service. `certificates`: the file of those that are trusted."""
 
@@ -72,7 +80,7 @@ class DirectCalls:
         self._emit = emit
         self._monotonic = monotonic
         self._ways: dict[tuple[str, str], _Way | None] = {}
-        self._making = asyncio.Lock()
+        self._making: _Making | None = None
         self._connections: dict[object, Connections] = {}
         self._said: set[str] = set()
         self._second = 0
@@ -167,17 +175,48 @@ class DirectCalls:
     # --- the first request of each kind -------------------------------------------------------------------------------
 
     async def _way(self, key: tuple[str, str], target: Target, request: Mapping[str, Any]) -> _Way | None:
-        """None: they go by boto3, and that has been said."""
-        async with self._making:
-            if key not in self._ways:
-                try:
-                    self._ways[key] = await in_thread(lambda: self._make(key[0], request))
-                except NotDirect as reason:
-                    self._ways[key] = None
-                    self._say(str(reason))
-                except Exception as error:
-                    raise self._translated(error, key[0], target) from error
-            return self._ways[key]
+        """None: they go by boto3, and that has been said.
+
+        Waits no longer than for a whole request. What takes long are the credentials; all else is this machine's.
+        """
+        started, limit = self._monotonic(), asyncio.timeout(self._limits.whole_s)
+        try:
+            async with limit:
+                while key not in self._ways:
+                    await self._made(key, request)
+        except Exception as error:
+            raise self._failed(self._late() if limit.expired() else error, key[0], target, started) from error
+        return self._ways[key]
+
+    def _late(self) -> MetadataRetrievalError:
+        return MetadataRetrievalError(error_msg=f"none came within {self._limits.whole_s:g} s")
+
+    async def _made(self, key: tuple[str, str], request: Mapping[str, Any]) -> None:
+        """Waits until the way that is being made has been, which may be that of another kind.
+
+        One at a time, whoever waits for it and whoever has given up: a thread that hangs is the only one that does.
+        """
+        making, loop = self._making, asyncio.get_running_loop()
+        if making is None or making.task.done() or making.task.get_loop() is not loop:
+            task = loop.create_task(self._make_way(key, request))
+            task.add_done_callback(ignore)
+            making = self._making = _Making(key, task)
+        try:
+            await asyncio.shield(making.task)
+        except Exception:
+            if making.key == key:
+                raise
+        finally:
+            del making  # its error knows this frame
+
+    async def _make_way(self, key: tuple[str, str], request: Mapping[str, Any]) -> None:
+        try:
+            self._ways[key] = await in_thread(lambda: self._make(key[0], request))
+        except NotDirect as reason:
+            self._ways[key] = None
+            self._say(str(reason))
+        finally:
+            self._making = None  # not kept, nor what its error knows
 
     def _make(self, operation: str, request: Mapping[str, Any]) -> _Way:
         """In a thread."""

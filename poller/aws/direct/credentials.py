@@ -82,11 +82,11 @@ class Credentials:
         loop = asyncio.get_running_loop()
         if self._renewing is None or self._renewing.done() or self._renewing.get_loop() is not loop:
             self._renewing = loop.create_task(in_thread(self.fetch))
-            self._renewing.add_done_callback(_ignore)
+            self._renewing.add_done_callback(ignore)
         return self._renewing
 
 
-def _ignore(task: asyncio.Task[Keys]) -> None:
-    """Whoever waits for it has its error; while there still are good ones it is simply made again."""
+def ignore(task: asyncio.Task[Any]) -> None:
+    """Whoever waits for it has its error; where nobody does it is simply made again."""
     if not task.cancelled():
         task.exception()
