@@ -352,6 +352,13 @@ def test_the_unit_gives_nothing_away() -> None:
     assert (service["CapabilityBoundingSet"], service["ProtectSystem"]) == ("", "strict")
 
 
+def test_the_unit_leaves_the_metrics_of_the_process_their_source() -> None:
+    # With ProcSubset=pid there is no /proc/stat, and prometheus_client then tells nothing of the process at all.
+    assert unit()["Service"].get("ProcSubset", "all") == "all"
+    alerts = (ROOT / "config/prometheus/alerts.yml").read_text("utf-8")
+    assert "poller_process_start_time_seconds" in alerts
+
+
 def test_systemd_finds_the_unit_well_protected() -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
