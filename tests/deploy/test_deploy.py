@@ -234,7 +234,24 @@ def test_what_is_there_is_left_alone() -> None:
 def test_what_cannot_be_made_again_outlives_the_stack() -> None:
     for name in ("Table", "LeaseTable", "Queue", "DeadLetterQueue", "LogGroup"):
         about = TEMPLATE["Resources"][name]
-        assert (about["DeletionPolicy"], about["UpdateReplacePolicy"]) == ("Retain", "Retain"), name
+        # What a first attempt leaves behind when it is rolled back would fail every further one by its name.
+        assert about["DeletionPolicy"] == "RetainExceptOnCreate", name
+        assert about["UpdateReplacePolicy"] == "Retain", name
+
+
+def references(node: Any) -> set[str]:
+    """The resources and parameters that a part of the template names, which are there before it."""
+    if isinstance(node, dict):
+        named = {str(node[kind]).partition(".")[0] for kind in ("Ref", "Fn::GetAtt") if kind in node}
+        return named.union(*map(references, node.values()))
+    return set[str]().union(*map(references, node)) if isinstance(node, list) else set()
+
+
+def test_no_worker_starts_before_what_the_stack_makes_for_it() -> None:
+    """It would end with exit code 2, and ECS take the service back after a few of them."""
+    ours = TEMPLATE["Resources"]
+    assert "TaskDefinition" in references(ours["Service"])
+    assert {"Table", "LeaseTable", "Queue", "DeadLetterQueue", "TaskRole"} <= references(ours["TaskDefinition"])
 
 
 def test_the_alarms_look_for_lines_that_the_daemon_logs() -> None:
@@ -304,6 +321,34 @@ def test_the_terraform_module_has_the_same_alarms() -> None:
     assert sorted([told(block, name) for name in keys] for block in blocks) == sorted(
         [str(one[key]) for key in keys.values()] for one in ours
     )
+
+
+def block(kind: str, name: str) -> str:
+    (found,) = re.findall(rf'^resource "{kind}" "{name}" .*?^}}', TERRAFORM, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def test_the_terraform_module_starts_no_worker_before_what_it_makes_for_it() -> None:
+    (listed,) = re.findall(r"depends_on = \[(.*?)\]", block("aws_ecs_service", "poller"), re.DOTALL)
+    assert {one.strip() for one in listed.split(",") if one.strip()} == {
+        "aws_dynamodb_table.table",
+        "aws_dynamodb_table.leases",
+        "aws_sqs_queue.queue",
+        "aws_sqs_queue.dead_letters",
+        "aws_iam_role_policy.task",
+        "aws_iam_role_policy_attachment.execution",
+    }
+
+
+def test_the_terraform_module_keeps_what_cannot_be_made_again() -> None:
+    for kind, name in (
+        ("aws_dynamodb_table", "table"),
+        ("aws_dynamodb_table", "leases"),
+        ("aws_sqs_queue", "queue"),
+        ("aws_sqs_queue", "dead_letters"),
+        ("aws_cloudwatch_log_group", "poller"),
+    ):
+        assert "prevent_destroy = true" in block(kind, name), name
 
 
 def test_every_variable_of_the_terraform_module_is_used_and_explained() -> None:
