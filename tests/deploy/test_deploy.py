@@ -144,6 +144,14 @@ def test_metrics_are_where_prometheus_is_sent() -> None:
     assert (found["port"], found["names"]) == (port, [f"{made['Discovery']['Name']}.NAMESPACE"])
 
 
+def test_two_stacks_can_share_a_namespace() -> None:
+    names = [
+        resources(**EVERYTHING, **other)["Discovery"]["Name"] for other in ({}, {"DiscoveryName": "poller-orders"})
+    ]
+    assert names == ["poller", "poller-orders"]
+    assert "= var.discovery_name" in block("aws_service_discovery_service", "poller")
+
+
 def test_without_a_scraper_nobody_comes_in() -> None:
     assert resources()["SecurityGroup"]["SecurityGroupIngress"] == []
     assert not {"Discovery", "Table"} & resources().keys()

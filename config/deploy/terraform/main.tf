@@ -323,7 +323,7 @@ resource "aws_security_group" "poller" {
 
 resource "aws_service_discovery_service" "poller" {
   count = var.namespace_id == "" ? 0 : 1
-  name  = "poller"
+  name  = var.discovery_name
 
   dns_config {
     namespace_id   = var.namespace_id
