@@ -6,6 +6,7 @@ Queues get a redrive policy: what a queue's consumers fail on goes where goes wh
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -25,6 +26,8 @@ from poller.startup import find_route_queue
 RECEIVES_MAX: Final = 5
 # The longest that SQS keeps anything: letters are read by people, after the weekend.
 _LETTERS_KEPT_S: Final = 14 * 24 * 3600
+# SQS asks for a second at least between the making of a queue and its first use.
+_KNOWN_WITHIN_S: Final = 30.0
 
 Outcome = Literal["made", "exists", "would make", "set", "would set", "left"]
 
@@ -134,8 +137,16 @@ class Provision:
             attributes["MessageRetentionPeriod"] = str(_LETTERS_KEPT_S)
         await create_queue(self._aws, queue.name, attributes)
         self._report(Step("made", what, queue.name, detail))
-        made = await find_route_queue(self._settings, self._aws, setting, name_or_url)
-        return _Queue(queue.name, letters, made.info)
+        return _Queue(queue.name, letters, await self._made(setting, queue.name))
+
+    async def _made(self, setting: str, name: str) -> QueueInfo:
+        """A queue that was made just now: SQS may not know of it yet."""
+        give_up_at = self._clock.monotonic() + _KNOWN_WITHIN_S
+        while self._clock.monotonic() < give_up_at:
+            with suppress(NotFound):
+                return (await find_queue(self._aws, name)).info
+            await self._clock.sleep(1.0)
+        return (await find_route_queue(self._settings, self._aws, setting, name)).info
 
     async def _existing(self, setting: str, name_or_url: str) -> QueueInfo | None:
         """ConfigurationError for a URL at which there is no queue: only a name says which one to make."""

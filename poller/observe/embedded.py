@@ -126,16 +126,16 @@ class EmbeddedMetrics:
 
 
 def _of_shards(stream: str, scrape: _Scrape, now: float) -> dict[str, float]:
-    polled = scrape.values("shard_last_poll_timestamp_seconds", stream=stream)
-    if not polled:
+    if not scrape.values("shard_checkpoint_timestamp_seconds", stream=stream):
         return {}
+    polled = scrape.values("shard_last_poll_timestamp_seconds", stream=stream)
     behind_s = max(scrape.values("shard_behind_seconds", stream=stream), default=0.0)
     trimmed = scrape.values("shard_data_loss_timestamp_seconds", stream=stream)
     since = scrape.values("shard_uncheckpointed_since_timestamp_seconds", stream=stream)
     return {
         "BehindSeconds": behind_s,
         "DataLossInSeconds": min([RETENTION_S - behind_s, *(at - now for at in trimmed)]),
-        "UnpolledSeconds": max(0.0, now - min(polled)),
+        "UnpolledSeconds": max(0.0, now - min(polled, default=now)),
         "UncheckpointedSeconds": max(0.0, now - min((at for at in since if at), default=now)),
     }
 

@@ -60,7 +60,7 @@ class ShardMetrics:
         self._polled = Gauge(
             registry,
             "shard_last_poll_timestamp_seconds",
-            "When the last page came; until then, when reading began.",
+            "When the last page came; until then, when reading began. Absent once the shard is read to its end.",
             *on,
         )
         self._unsaved = Gauge(
@@ -119,6 +119,8 @@ class ShardMetrics:
         if shard in self._shards:
             self._behind.values[shard] = page.behind_s
             self._polled.values[shard] = page.polled_at_s
+            if page.last:  # there is nothing more to poll, however long the queue takes to settle what was read
+                del self._polled.values[shard]
             if not self._unsaved.values[shard] and any(page.events.values()):
                 self._unsaved.values[shard] = page.polled_at_s
 

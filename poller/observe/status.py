@@ -48,7 +48,6 @@ class Report:
     ) -> None:
         self._costs = costs
         self._known = known
-        self._bounds = Bounds.of(settings)
         self._queues = {route.name: _queue_name(route.queue) for route in settings.routes}
         self._clock = clock
         # They never change, and a filter may be long.
@@ -57,6 +56,7 @@ class Report:
     def set_settings(self, settings: Settings) -> None:
         """Those in force from now on."""
         self._settings = settings
+        self._bounds = Bounds.of(settings)
         self._settings_json = msgspec.Raw(
             msgspec.json.encode(
                 [{"setting": row.setting, "value": row.value, "origin": str(row.origin)} for row in describe(settings)]

@@ -35,26 +35,28 @@ def compare(old: Settings, new: Settings) -> Changes:
     update: dict[str, Any] = {}
     for section in type(old).model_fields.keys() - {"routes"}:
         can = _AT_WORK.get(section, frozenset())
-        update[section] = merging.merged(getattr(old, section), getattr(new, section), section, can)
+        update[section] = merging.merged(getattr(old, section), getattr(new, section), section, can, section)
     if [route.name for route in old.routes] == [route.name for route in new.routes]:
         update["routes"] = tuple(
-            merging.merged(before, after, f"route {before.name}", _AT_WORK_IN_ROUTE)
-            for before, after in zip(old.routes, new.routes, strict=True)
+            merging.merged(before, after, f"route {before.name}", _AT_WORK_IN_ROUTE, f"route.{index}")
+            for index, (before, after) in enumerate(zip(old.routes, new.routes, strict=True))
         )
     else:
         merging.need_restart.append("route")
-    return Changes(old.model_copy(update=update), tuple(sorted(merging.applied)), tuple(sorted(merging.need_restart)))
+    in_force = old.with_parts(update, new, merging.paths)
+    return Changes(in_force, tuple(sorted(merging.applied)), tuple(sorted(merging.need_restart)))
 
 
 class _Merging:
-    """Collects the names of what differs."""
+    """Collects the names of what differs; `paths` are those of what is taken over, as `Settings.origin` has them."""
 
     def __init__(self) -> None:
         self.applied: list[str] = []
+        self.paths: list[str] = []
         self.need_restart: list[str] = []
 
-    def merged(self, old: M, new: M, where: str, can: frozenset[str]) -> M:
-        """`old` with those values of `new` that can be taken over."""
+    def merged(self, old: M, new: M, where: str, can: frozenset[str], path: str) -> M:
+        """`old` with those values of `new` that can be taken over. `where`: what people call the part at `path`."""
         update: dict[str, Any] = {}
         given = new.model_fields_set | old.model_fields_set  # a default may be another each time, as a worker's name is
         for field, info in type(old).model_fields.items():
@@ -64,6 +66,7 @@ class _Merging:
             if field in can:
                 update[field] = getattr(new, field)
                 self.applied.append(name)
+                self.paths.append(f"{path}.{info.alias or field}")
             else:
                 self.need_restart.append(name)
         # A field that was left to its default is given from now on, so that going back is a change as well.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Self
 
 from pydantic import Field, PrivateAttr, model_validator
@@ -66,6 +66,12 @@ class Settings(BaseSettings):
         """Settings that know who wrote them. pydantic.ValidationError: some value cannot be used."""
         settings = cls(**values)
         settings._origins = origins
+        return settings
+
+    def with_parts(self, parts: Mapping[str, Any], new: Self, taken_over: Collection[str]) -> Self:
+        """These with other sections or routes, in which `taken_over` (dotted paths) has the values of `new`."""
+        settings = self.model_copy(update=dict(parts))
+        settings._origins = self._origins.with_those_of(new._origins, taken_over)
         return settings
 
     @model_validator(mode="after")

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 _SHOWN_MAX = 120  # characters of a value: enough to recognise it, and the line stays one
@@ -79,6 +79,11 @@ class Origins:
             return Origin("default", self.variables.get(setting, key(setting)))
         line = next((self.lines[path] for path in _with_ancestors(setting) if path in self.lines), None)
         return Origin("default", key(setting), file=self.file, line=line)
+
+    def with_those_of(self, other: Origins, settings: Collection[str]) -> Origins:
+        """These, but for the named settings, which are from where `other` has them."""
+        known = {path: origin for path, origin in self.known.items() if path not in settings}
+        return replace(self, known=known | {path: other.known[path] for path in settings if path in other.known})
 
     def fault(self, setting: str, problem: str) -> str:
         """One line: the setting as it was written, its value, what is wrong with it and the mend."""

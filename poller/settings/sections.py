@@ -143,7 +143,7 @@ class PollingSettings(Section):
     idle_min_s: Annotated[float, Duration("1ms", "5m")] = Field(default=0.25, alias="idle_min")
     idle_max_s: Annotated[float, Duration("1ms", "5m")] = Field(default=1.0, alias="idle_max")
     page_limit: Annotated[Whole, Field(ge=1, le=1000)] = 1000
-    requests_per_second_per_shard: Annotated[Rate, Field(le=1000)] = 5.0
+    requests_per_second_per_shard: Annotated[Rate, Field(ge=0.004, le=1000)] = 5.0
     buffer_max_bytes: Annotated[int, Size("1MiB", "64GiB")] = Field(default=64 << 20, alias="buffer_max")
     concurrency: Annotated[Whole, Field(ge=1, le=1000)] = 32
 

@@ -53,7 +53,7 @@ class Evaluated:
         self._functions: dict[str, Callable[[Any], Any]] = {
             "Ref": self._ref,
             "Fn::Sub": self._sub,
-            "Fn::GetAtt": lambda name: f"<{name}>",
+            "Fn::GetAtt": self._attribute,
             "Fn::If": self._if,
             "Fn::Equals": lambda pair: self.value(pair[0]) == self.value(pair[1]),
             "Fn::Not": lambda one: not self.value(one[0]),
@@ -89,7 +89,15 @@ class Evaluated:
     def _ref(self, name: str) -> Any:
         if name == "AWS::NoValue":
             return NO_VALUE
+        if (made := self._template["Resources"].get(name, {})).get("Type") == "AWS::DynamoDB::Table":
+            return self.value(made["Properties"]["TableName"])
         return self._parameters.get(name, PSEUDO.get(name, f"<{name}>"))
+
+    def _attribute(self, name: str) -> Any:
+        """What a resource was given, or some text for what AWS gives it."""
+        resource, _, attribute = name.partition(".")
+        given = self._template["Resources"][resource]["Properties"]
+        return self.value(given[attribute]) if attribute in given else f"<{name}>"
 
     def _sub(self, text: str | list[Any]) -> str:
         pattern, names = (text, {}) if isinstance(text, str) else text

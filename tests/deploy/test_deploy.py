@@ -144,6 +144,14 @@ def test_metrics_are_where_prometheus_is_sent() -> None:
     assert (found["port"], found["names"]) == (port, [f"{made['Discovery']['Name']}.NAMESPACE"])
 
 
+def test_two_stacks_can_share_a_namespace() -> None:
+    names = [
+        resources(**EVERYTHING, **other)["Discovery"]["Name"] for other in ({}, {"DiscoveryName": "poller-orders"})
+    ]
+    assert names == ["poller", "poller-orders"]
+    assert "= var.discovery_name" in block("aws_service_discovery_service", "poller")
+
+
 def test_without_a_scraper_nobody_comes_in() -> None:
     assert resources()["SecurityGroup"]["SecurityGroupIngress"] == []
     assert not {"Discovery", "Table"} & resources().keys()
@@ -234,7 +242,24 @@ def test_what_is_there_is_left_alone() -> None:
 def test_what_cannot_be_made_again_outlives_the_stack() -> None:
     for name in ("Table", "LeaseTable", "Queue", "DeadLetterQueue", "LogGroup"):
         about = TEMPLATE["Resources"][name]
-        assert (about["DeletionPolicy"], about["UpdateReplacePolicy"]) == ("Retain", "Retain"), name
+        # What a first attempt leaves behind when it is rolled back would fail every further one by its name.
+        assert about["DeletionPolicy"] == "RetainExceptOnCreate", name
+        assert about["UpdateReplacePolicy"] == "Retain", name
+
+
+def references(node: Any) -> set[str]:
+    """The resources and parameters that a part of the template names, which are there before it."""
+    if isinstance(node, dict):
+        named = {str(node[kind]).partition(".")[0] for kind in ("Ref", "Fn::GetAtt") if kind in node}
+        return named.union(*map(references, node.values()))
+    return set[str]().union(*map(references, node)) if isinstance(node, list) else set()
+
+
+def test_no_worker_starts_before_what_the_stack_makes_for_it() -> None:
+    """It would end with exit code 2, and ECS take the service back after a few of them."""
+    ours = TEMPLATE["Resources"]
+    assert "TaskDefinition" in references(ours["Service"])
+    assert {"Table", "LeaseTable", "Queue", "DeadLetterQueue", "TaskRole"} <= references(ours["TaskDefinition"])
 
 
 def test_the_alarms_look_for_lines_that_the_daemon_logs() -> None:
@@ -306,6 +331,34 @@ def test_the_terraform_module_has_the_same_alarms() -> None:
     )
 
 
+def block(kind: str, name: str) -> str:
+    (found,) = re.findall(rf'^resource "{kind}" "{name}" .*?^}}', TERRAFORM, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def test_the_terraform_module_starts_no_worker_before_what_it_makes_for_it() -> None:
+    (listed,) = re.findall(r"depends_on = \[(.*?)\]", block("aws_ecs_service", "poller"), re.DOTALL)
+    assert {one.strip() for one in listed.split(",") if one.strip()} == {
+        "aws_dynamodb_table.table",
+        "aws_dynamodb_table.leases",
+        "aws_sqs_queue.queue",
+        "aws_sqs_queue.dead_letters",
+        "aws_iam_role_policy.task",
+        "aws_iam_role_policy_attachment.execution",
+    }
+
+
+def test_the_terraform_module_keeps_what_cannot_be_made_again() -> None:
+    for kind, name in (
+        ("aws_dynamodb_table", "table"),
+        ("aws_dynamodb_table", "leases"),
+        ("aws_sqs_queue", "queue"),
+        ("aws_sqs_queue", "dead_letters"),
+        ("aws_cloudwatch_log_group", "poller"),
+    ):
+        assert "prevent_destroy = true" in block(kind, name), name
+
+
 def test_every_variable_of_the_terraform_module_is_used_and_explained() -> None:
     declared = written(r'variable "(\w+)" \{')
     assert declared == written(r"\bvar\.(\w+)")
@@ -350,6 +403,13 @@ def test_the_unit_gives_nothing_away() -> None:
     for name in ("NoNewPrivileges", "DynamicUser", "MemoryDenyWriteExecute", "PrivateDevices", "RestrictNamespaces"):
         assert service[name] == "yes", name
     assert (service["CapabilityBoundingSet"], service["ProtectSystem"]) == ("", "strict")
+
+
+def test_the_unit_leaves_the_metrics_of_the_process_their_source() -> None:
+    # With ProcSubset=pid there is no /proc/stat, and prometheus_client then tells nothing of the process at all.
+    assert unit()["Service"].get("ProcSubset", "all") == "all"
+    alerts = (ROOT / "config/prometheus/alerts.yml").read_text("utf-8")
+    assert "poller_process_start_time_seconds" in alerts
 
 
 def test_systemd_finds_the_unit_well_protected() -> None:

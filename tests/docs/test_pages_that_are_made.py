@@ -54,7 +54,7 @@ def test_bounds_are_told_of_times_sizes_numbers_words_and_names() -> None:
     assert told["lease.duration"] == "1s to 1h"
     assert told["polling.buffer_max"] == "1MiB to 64GiB"
     assert told["route.batch_size"] == "1 to 10"
-    assert told["polling.requests_per_second_per_shard"] == "above 0, at most 1000"
+    assert told["polling.requests_per_second_per_shard"] == "0.004 to 1000"
     assert told["log.level"] == '`"debug"`, `"info"`, `"warning"`, `"error"`'
     assert told["route.name"] == '1 to 64 of a-z, A-Z, 0-9, "_" and "-"'
     assert told["http.enabled"] == "`true`, `false`"

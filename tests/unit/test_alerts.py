@@ -55,6 +55,9 @@ NAMES = [
 ]
 
 
+LEAST = {"POLLER_TABLE": "Uploads", "POLLER_QUEUE": "jobs"}
+
+
 def yaml(path: Path) -> Any:
     return import_module("yaml").safe_load(path.read_text("utf-8"))
 
@@ -129,7 +132,10 @@ def test_a_rule_is_about_streams_and_shards_not_about_whoever_tells_of_them() ->
 def test_a_shard_that_is_polled_as_seldom_as_can_be_is_polled() -> None:
     longest_s = STRETCHED_MAX_S * (1 + shard._SPREAD + 0.5 / shard._TICKS)
     with pytest.raises(ConfigurationError, match="IDLE_MAX"):
-        load({"POLLER_TABLE": "Uploads", "POLLER_QUEUE": "jobs", "POLLER_POLLING__IDLE_MAX": "301s"}, None)
+        load({**LEAST, "POLLER_POLLING__IDLE_MAX": "301s"}, None)
+    seldom = f"{1 / (STRETCHED_MAX_S + 1):.6f}"
+    with pytest.raises(ConfigurationError, match="must be at least"):
+        load({**LEAST, "POLLER_POLLING__REQUESTS_PER_SECOND_PER_SHARD": seldom}, None)
     [over_s] = re.findall(r"> (\d+)", rules()["PollerNotPolled"]["expr"])
     # A call that is given up and made again is no reason either.
     assert int(over_s) >= longest_s + 30

@@ -95,6 +95,14 @@ def test_of_the_shards_the_worst_is_told(per_shard: bool) -> None:
     assert route["RetryingSeconds"] == 25
 
 
+def test_a_shard_that_waits_at_its_end_for_the_queue_is_told_of_and_is_not_unpolled() -> None:
+    site = Site()
+    site.tell(STARTED, replace(PAGE, last=True), BEHIND)
+    site.now = NOW + 600
+    stream, _ = site.told()
+    assert (stream["UnpolledSeconds"], stream["BehindSeconds"], stream["UncheckpointedSeconds"]) == (0, 90, 590)
+
+
 def test_counts_are_since_the_last_line_and_the_first_ones_since_the_start() -> None:
     site = Site()
     site.tell(

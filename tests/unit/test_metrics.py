@@ -334,6 +334,15 @@ def test_a_shards_series_follow_its_pages_checkpoints_and_retries() -> None:
     assert value(metrics, "shard_retrying_since_timestamp_seconds", **ON_SHARD, route=ROUTE) == 0
 
 
+def test_a_shard_that_is_read_to_its_end_is_not_missing_polls_while_its_records_are_settled() -> None:
+    metrics = fed(STARTED, PAGE, replace(PAGE, polled_at_s=BEGAN + 5, last=True), BEHIND, RETRYING)
+    assert value(metrics, "shard_last_poll_timestamp_seconds", **ON_SHARD) is None
+    assert value(metrics, "shard_behind_seconds", **ON_SHARD) == 9.0
+    assert value(metrics, "shard_data_loss_timestamp_seconds", **ON_SHARD) == BEGAN - 9 + 24 * 3600
+    assert value(metrics, "shard_uncheckpointed_since_timestamp_seconds", **ON_SHARD) == BEGAN + 1
+    assert value(fed(STARTED, PAGE, LOST, STARTED), "shard_last_poll_timestamp_seconds", **ON_SHARD) == BEGAN
+
+
 def test_records_that_no_checkpoint_follows_are_told_from_the_first_of_them_on() -> None:
     since = "shard_uncheckpointed_since_timestamp_seconds"
     metrics = fed(STARTED, replace(PAGE, events={"MODIFY": 0, "REMOVE": 0}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from poller.settings import Settings, load
@@ -62,3 +64,20 @@ def test_the_same_settings_are_no_change_though_defaults_are_made_anew_each_time
 def test_another_route_needs_a_restart() -> None:
     changes = compare(settings(), settings(POLLER_ROUTE__NAME="other", POLLER_ROUTE__MAX_ATTEMPTS="3"))
     assert (changes.applied, changes.need_restart) == ((), ("route",))
+
+
+def test_what_is_taken_over_is_said_to_come_from_where_it_was_read(tmp_path: Path) -> None:
+    file = tmp_path / "poller.toml"
+
+    def read(text: str) -> Settings:
+        file.write_text(f'[stream]\ntable = "Uploads"\n{text}[[route]]\nqueue = "jobs"\n', "utf-8")
+        return load({}, file)
+
+    def told(settings: Settings) -> tuple[str, str]:
+        level, idle_max = settings.origin("log.level"), settings.origin("polling.idle_max")
+        return str(level), str(idle_max)
+
+    before = read("")
+    there = compare(before, read('[log]\nlevel = "debug"\n[polling]\nidle_max = "5s"\n')).settings
+    assert told(there) == ("file poller.toml, line 4", "default")  # of what needs a restart nothing has changed yet
+    assert told(compare(there, before).settings) == ("default", "default")

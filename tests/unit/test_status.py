@@ -304,6 +304,16 @@ def test_it_says_which_settings_are_in_force_and_where_they_come_from() -> None:
     assert status["bounds_seconds"]["unrenewed"] == 40.0
 
 
+def test_readiness_goes_by_the_settings_that_were_read_at_work() -> None:
+    pages = Pages(*AT_WORK, RouteWaiting(stream=STREAM, route=ROUTE, waiting=2, dead_letters=0))
+    slower = {"POLLER_POLLING__REQUESTS_PER_SECOND_PER_SHARD": "0.05", "POLLER_ROUTE__MESSAGES_PER_SECOND": "0.05"}
+    pages.report.set_settings(load({**SETTINGS, **slower}, None))
+    bounds = pages.status()["bounds_seconds"]
+    assert (bounds["unread"], bounds["silent"]) == (109.0, {ROUTE: 400.0})
+    pages.clock.passed_s += 20  # a page every 20 s is what was asked for
+    assert not [reason for reason in pages.readyz()[1]["reasons"] if reason["part"] == "shard A"]
+
+
 def test_a_password_in_a_setting_is_masked() -> None:
     pages = Pages(POLLER_QUEUE="http://user:hunter2@localhost/000000000000/jobs")
     assert "hunter2" not in json.dumps(pages.status())

@@ -91,6 +91,10 @@ resource "aws_sqs_queue" "queue" {
     deadLetterTargetArn = aws_sqs_queue.dead_letters[0].arn
     maxReceiveCount     = 5
   })
+
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 resource "aws_sqs_queue" "dead_letters" {
@@ -104,6 +108,10 @@ resource "aws_sqs_queue" "dead_letters" {
     redrivePermission = "byQueue"
     sourceQueueArns   = ["${local.sqs}:${var.queue_name}"]
   })
+
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 # --- what the daemon may do, and nothing more ---------------------------------------------------------------------------
@@ -217,6 +225,10 @@ resource "aws_iam_role_policy_attachment" "execution" {
 resource "aws_cloudwatch_log_group" "poller" {
   name              = "/poller/${var.table_name}"
   retention_in_days = var.log_retention_days
+
+  lifecycle {
+    prevent_destroy = true
+  }
 }
 
 resource "aws_ecs_task_definition" "poller" {
@@ -311,7 +323,7 @@ resource "aws_security_group" "poller" {
 
 resource "aws_service_discovery_service" "poller" {
   count = var.namespace_id == "" ? 0 : 1
-  name  = "poller"
+  name  = var.discovery_name
 
   dns_config {
     namespace_id   = var.namespace_id
@@ -355,6 +367,16 @@ resource "aws_ecs_service" "poller" {
       registry_arn = service_registries.value.arn
     }
   }
+
+  # A worker that starts before one of these is there, or outlives its rights, ends at once.
+  depends_on = [
+    aws_dynamodb_table.table,
+    aws_dynamodb_table.leases,
+    aws_sqs_queue.queue,
+    aws_sqs_queue.dead_letters,
+    aws_iam_role_policy.task,
+    aws_iam_role_policy_attachment.execution,
+  ]
 }
 
 # --- alarms -------------------------------------------------------------------------------------------------------------

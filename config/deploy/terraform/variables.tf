@@ -172,9 +172,15 @@ variable "scraper_security_group" {
 }
 
 variable "namespace_id" {
-  description = "A private DNS namespace of Cloud Map, in which Prometheus finds the workers as poller; empty: none."
+  description = "A private DNS namespace of Cloud Map, in which Prometheus finds the workers; empty: none."
   type        = string
   default     = ""
+}
+
+variable "discovery_name" {
+  description = "The workers' name in that namespace, another for each module in it."
+  type        = string
+  default     = "poller"
 }
 
 variable "alarm_topic_arn" {
