@@ -51,9 +51,17 @@ class Sightings:
         self._rows: dict[str, _Sighting] = {}
         self._owners: dict[str, float] = {}
         self._began = 0.0
+        self._ended = -math.inf
 
-    def look(self, rows: Iterable[Lease], began: float, ended: float) -> None:
-        """A complete look at the table, from its first request to its last answer."""
+    def look(self, rows: Iterable[Lease], began: float, ended: float, *, gap_max_s: float = math.inf) -> None:
+        """A complete look at the table, from its first request to its last answer.
+
+        Who has not looked for longer than `gap_max_s` knows of nobody's silence: what looks the same may have moved all
+        the while, been deleted and made anew; and after an outage of the table its owners are to have it back first.
+        """
+        if began - self._ended > gap_max_s:
+            self._rows, self._owners = {}, {}
+        self._ended = ended
         seen: dict[str, _Sighting] = {}
         owners: dict[str, float] = {}
         for row in rows:

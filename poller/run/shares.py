@@ -68,7 +68,7 @@ class Shares:
         """
         began = self._clock.monotonic()
         rows = {row.shard_id: row for row in await self._table.call("list", self._table.rows.list())}
-        self._sightings.look(rows.values(), began, self._clock.monotonic())
+        self._sightings.look(rows.values(), began, self._clock.monotonic(), gap_max_s=self._limits.duration_s)
         for shard_id, tenure in list(self._keeper.tenures.items()):
             row = rows.get(shard_id)
             # A look that began before the last write of mine, or its answer, may show what was there before it.

@@ -123,6 +123,14 @@ def test_a_row_made_anew_and_taken_has_moved_though_its_counter_is_the_same() ->
     assert taken(plan(anew, seen(rows, 0.0, 15.0, moved=anew))) == []
 
 
+def test_who_has_not_looked_for_longer_than_a_lease_lasts_knows_of_nobodys_silence() -> None:
+    rows = [ours("s", "other")]
+    sightings = Sightings()
+    for at, expired in ((0.0, []), (4.0, []), (30.0, []), (34.0, []), (40.1, [("s", "expired")])):
+        sightings.look(rows, at, at, gap_max_s=DURATION_S)
+        assert taken(plan(rows, sightings)) == expired
+
+
 def test_a_lease_of_javas_lives_by_its_own_row() -> None:
     rows = [Lease("s", owner="java", counter=1), Lease("t", owner="java", counter=1)]
     moved = [rows[0], Lease("t", owner="java", counter=2)]
