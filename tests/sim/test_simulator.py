@@ -43,7 +43,7 @@ FOUND = {
     50456: "a row of an old stream, made late, had a new worker read the whole of that stream again",
     60432: "a living worker was taken for dead, since its only moving row was deleted, made anew and looked as before",
     70517: "a lease whose end had been written unheard was held for ever once its stream was gone",
-    73545: "after a gap between two looks a living worker was taken for dead, since its row, made anew, looked as before",
+    73545: "after a gap between two looks a living worker was taken for dead: its row, made anew, looked as before",
     30196: "a change waited behind the letter of a lease that was lost, and its route slept on once that was given up",
 }
 
