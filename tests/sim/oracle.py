@@ -391,9 +391,10 @@ class Oracle:
             tenure.tried_to = max(tenure.tried_to, _number(checkpoint))
 
     def read(self, host: Host, shard_id: str, up_to: int) -> None:
-        """A page has reached a worker."""
+        """A page has reached a worker. One without records tells it nothing of what is trimmed meanwhile."""
         book = self.ledger.shards[shard_id]
-        book.losing = False
+        if up_to > book.trimmed_to:
+            book.losing = False
         tenure = book.holder
         if tenure is not None and tenure.host is host and up_to > tenure.read_to:
             tenure.read_to, tenure.read_s = up_to, self._now()
