@@ -283,8 +283,12 @@ class BotoLeaseTable:
                 self._client.delete_item,
                 TableName=self._table,
                 Key={row.KEY: {"S": lease.shard_id}},
-                ConditionExpression="leaseCounter = :counter",
-                ExpressionAttributeValues={":counter": row.number(lease.counter)},
+                # The counter alone may be that of a row made anew meanwhile.
+                ConditionExpression="leaseCounter = :counter AND checkpoint = :checkpoint",
+                ExpressionAttributeValues={
+                    ":counter": row.number(lease.counter),
+                    ":checkpoint": {"S": lease.checkpoint},
+                },
             )
         except AwsError as error:
             _raise_conflict(error, lease)

@@ -209,6 +209,13 @@ async def test_adopting_pins_the_stream_on_a_row_that_has_none(table: LeaseTable
     assert await table.read("shardId-1") == adopted
 
 
+async def test_a_row_made_anew_is_not_deleted_for_the_one_that_had_the_same_counter(table: LeaseTable) -> None:
+    await table.create(Lease("shard-1"))
+    with pytest.raises(LeaseConflict):
+        await table.delete(Lease("shard-1", checkpoint=SHARD_END))
+    assert await table.read("shard-1") is not None
+
+
 async def test_a_deleted_row_is_gone(table: LeaseTable) -> None:
     await table.create(HELD)
 

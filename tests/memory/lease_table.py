@@ -81,7 +81,7 @@ class MemoryLeaseTable:
 
     async def delete(self, lease: Lease) -> None:
         await self.before("DeleteItem", lease.shard_id)
-        self._row(lease.shard_id, counter=lease.counter)
+        self._row(lease.shard_id, counter=lease.counter, checkpoint=lease.checkpoint)
         del self.rows[lease.shard_id]
         await self.after("DeleteItem", lease.shard_id)
 

@@ -272,9 +272,7 @@ def test_a_record_larger_than_the_queue_takes_is_dead_lettered_and_its_neighbour
 def test_a_dead_letter_that_fits_in_no_queue_goes_to_the_bucket() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock)
-        rig.queue = MemoryQueue("jobs.fifo", clock, message_bytes_max=2_048)
-        rig.dead_letter_queue = MemoryQueue("dead-letters", clock, message_bytes_max=2_048)
-        rig.letter_store = MemoryLetterStore()
+        rig.letter_store = store_of_small_queues(rig, clock)
         rig.table.put({"id": {"S": "large"}, "phase": {"S": "x"}})
         rig.table.put({"id": {"S": "large"}, "phase": {"S": "FILE_UPLOAD_COMPLETE"}, "pad": {"S": "x" * 3_000}})
         async with rig.running():
@@ -289,9 +287,7 @@ def test_a_dead_letter_that_fits_in_no_queue_goes_to_the_bucket() -> None:
 def test_a_bucket_that_fails_for_a_moment_costs_no_letter_its_record() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock)
-        rig.queue = MemoryQueue("jobs.fifo", clock, message_bytes_max=2_048)
-        rig.dead_letter_queue = MemoryQueue("dead-letters", clock, message_bytes_max=2_048)
-        rig.letter_store = MemoryLetterStore()
+        rig.letter_store = store_of_small_queues(rig, clock)
         rig.letter_store.before = failing(lambda op, name: fault(Unavailable, op, name, "SlowDown"), times=1)
         upload_large(rig)
         async with rig.running():
@@ -305,9 +301,7 @@ def test_a_bucket_that_fails_for_a_moment_costs_no_letter_its_record() -> None:
 def test_a_bucket_that_refuses_holds_up_only_the_letters_that_need_it() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock)
-        rig.queue = MemoryQueue("jobs.fifo", clock, message_bytes_max=2_048)
-        rig.dead_letter_queue = MemoryQueue("dead-letters", clock, message_bytes_max=2_048)
-        rig.letter_store = MemoryLetterStore()
+        rig.letter_store = store_of_small_queues(rig, clock)
         rig.letter_store.before = failing(lambda op, name: fault(AccessDenied, op, name, "AccessDenied"))
         rig.queue.refuse = refusing("bad", sender_fault=True)
         upload_large(rig)
@@ -493,6 +487,13 @@ def test_several_batches_are_under_way_at_once() -> None:
         assert most == 4
 
     run(story)
+
+
+def store_of_small_queues(rig: Rig, clock: VirtualClock) -> MemoryLetterStore:
+    """What the queues do not take is for a bucket: this one."""
+    rig.queue = MemoryQueue("jobs.fifo", clock, message_bytes_max=2_048)
+    rig.dead_letter_queue = MemoryQueue("dead-letters", clock, message_bytes_max=2_048)
+    return MemoryLetterStore()
 
 
 def upload_large(rig: Rig) -> None:

@@ -44,7 +44,24 @@ FOUND = {
     60432: "a living worker was taken for dead, since its only moving row was deleted, made anew and looked as before",
     70517: "a lease whose end had been written unheard was held for ever once its stream was gone",
     73545: "after a gap between two looks a living worker was taken for dead: its row, made anew, looked as before",
+    50319: "a row made anew, and not read yet, was deleted for the finished one with the same counter",
     30196: "a change waited behind the letter of a lease that was lost, and its route slept on once that was given up",
+}
+
+# In each the judgement was wrong, and not the fleet: it did not allow for something.
+MISJUDGED = {
+    10239: "a mend of the time",
+    11080: "a deleted row",
+    20727: "a taking by Java",
+    21304: "a freeze",
+    21916: "workers that are full",
+    60038: "a worker that was stopped while it gave a lease back",
+    60071: "a shard of which all is trimmed behind its checkpoint",
+    60569: "a lease table without rows is a first start, at LATEST",
+    71254: "a server of tiny pages that cannot be asked for one shard's children",
+    72457: "a shard that left the stream after its row was deleted",
+    80254: "what is trimmed behind empty pages after a loss was said",
+    81412: "a stream that is read again, shard by shard, after the lease table was deleted",
 }
 
 
@@ -68,8 +85,8 @@ def test_a_seed_tells_the_same_story_whatever_the_hashes(seed: int) -> None:
     assert told == again
 
 
-@pytest.mark.parametrize("seed", FOUND, ids=str)
-def test_a_seed_that_found_a_defect_holds(seed: int) -> None:
+@pytest.mark.parametrize("seed", [*FOUND, *MISJUDGED], ids=str)
+def test_a_seed_that_has_failed_once_holds(seed: int) -> None:
     run = simulator("--seed", str(seed))
     assert run.returncode == 0, run.stdout + run.stderr
 
