@@ -226,15 +226,20 @@ class BotoLeaseTable:
     async def release(self, lease: Lease) -> Lease:
         """The counter is raised in the table, not set: it must never fall, whatever became of a lost renewal.
 
-        One write of the owner's may have landed without an answer; beyond that, the row is of a later tenure, though it
-        may be the same worker's.
+        One write of the owner's may have landed without an answer; any other counter is of a later tenure, though it
+        may be the same worker's, or of a row made anew.
         """
         await self._update(
             lease,
             NEVER,
             "SET leaseCounter = leaseCounter + :one REMOVE leaseOwner, pollerOwner",
-            "leaseOwner = :owner AND leaseCounter <= :ahead",
-            {":owner": {"S": _owner(lease)}, ":one": row.number(1), ":ahead": row.number(lease.counter + 1)},
+            "leaseOwner = :owner AND leaseCounter >= :counter AND leaseCounter <= :ahead",
+            {
+                ":owner": {"S": _owner(lease)},
+                ":counter": row.number(lease.counter),
+                ":ahead": row.number(lease.counter + 1),
+                ":one": row.number(1),
+            },
         )
         return lease.released()
 

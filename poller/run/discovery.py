@@ -9,6 +9,7 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
 
@@ -37,6 +38,10 @@ _ASKED_AT_ONCE = 8
 # How many finished rows are looked after in one look at the stream: each costs a call, and none is urgent.
 _REMOVED_A_LOOK = 20
 _FIRST_CANDIDATES = 5
+# A row's counter begins anywhere (KCL's begins at 0; all ask only whether it is the same): should the row be deleted
+# and made anew, a write that was sent before and arrives late must not find the counter that it asks for. At most 53
+# bits are exact in JSON.
+_COUNTER_BITS = 48
 
 
 class Discovery:
@@ -279,9 +284,10 @@ class Discovery:
         return created
 
     def _new_leases(self, shards: Mapping[str, Shard], rows: Mapping[str, Lease], start: Start) -> tuple[Lease, ...]:
-        return new_leases(
+        leases = new_leases(
             shards, rows, start, stream_arn=self.stream.arn, trimmed=self._trimmed, followed=self.followed
         )
+        return tuple(replace(lease, counter=self._rng.getrandbits(_COUNTER_BITS)) for lease in leases)
 
     async def _create(self, lease: Lease, limit: asyncio.Semaphore) -> bool:
         async with limit:

@@ -143,6 +143,17 @@ async def test_a_release_that_comes_late_is_none_of_a_tenure_that_began_since(ta
     assert await table.read("shardId-1") == again
 
 
+@pytest.mark.parametrize("counter", [6, 9])
+async def test_a_release_that_comes_late_is_none_of_a_row_made_anew(table: LeaseTable, counter: int) -> None:
+    anew = replace(HELD, counter=counter)  # held by the same worker
+    await table.create(anew)
+
+    with pytest.raises(LeaseConflict):
+        await table.release(HELD)
+
+    assert await table.read("shardId-1") == anew
+
+
 async def test_children_are_added_to_those_already_named_under_the_same_counter(table: LeaseTable) -> None:
     await table.create(HELD)
 

@@ -57,7 +57,7 @@ class MemoryLeaseTable:
     async def release(self, lease: Lease) -> Lease:
         await self.before("UpdateItem", lease.shard_id)
         row = self._row(lease.shard_id, owner=_owner(lease))
-        if row.counter > lease.counter + 1:
+        if row.counter not in (lease.counter, lease.counter + 1):
             raise LeaseConflict(f"{lease.shard_id}: it was taken again")
         self.rows[lease.shard_id] = row.released()
         await self.after("UpdateItem", lease.shard_id)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -179,6 +180,24 @@ def test_a_deleted_row_is_made_again_and_read_from_the_horizon() -> None:
             rig.upload("after")
             await rig.until(lambda: {"before/1", "after/1"} <= set(rig.received()), at_most_s=10)
             await rig.until(rig.caught_up)
+
+    run(story)
+
+
+def test_a_row_made_anew_begins_at_another_counter() -> None:
+    """So that a write which was sent before, and takes effect late, conflicts."""
+
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        counters: list[int] = []
+        async with rig.running():
+            for _ in range(5):
+                await rig.until(lambda: bool(rig.leases.rows))
+                (row,) = rig.leases.rows.values()
+                counters.append(row.counter)
+                rig.leases.rows.clear()
+        nearest = min(abs(one - other) for one, other in pairwise(sorted(counters)))
+        assert nearest > 1_000_000
 
     run(story)
 
