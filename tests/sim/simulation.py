@@ -159,17 +159,22 @@ class _Simulation:
         But for shards that are gone, and are found lost one after another, and for what is read again, shard by shard,
         after the lease table was deleted.
         """
-        counts, rests = self._world.oracle.counts, 0
+        counts, rests, ended = self._world.oracle.counts, 0, self._finished()
         for _ in range(_RESTS_MAX):
             takes, moved = counts["takes"], counts["losses"] + counts["duplicates"]
             await asyncio.sleep(_REST_S)
             if counts["takes"] == takes:
                 self._ask()
                 return
-            rests += counts["losses"] + counts["duplicates"] == moved
+            still = ended >= self._finished()
+            ended |= self._finished()
+            rests += still and counts["losses"] + counts["duplicates"] == moved
             if rests == _RESTS:
                 break
         self._fail(Violation("P", f"leases move for {_RESTS * _REST_S:.0f} s, and nothing else does"))
+
+    def _finished(self) -> set[str]:
+        return {row.shard_id for row in self._world.leases.rows.values() if row.finished}
 
     def _ask(self) -> None:
         """The workers say by themselves that all is well, or what is not."""
