@@ -74,9 +74,9 @@ def fate(
     """What becomes of one entry of a batch that the queue answered.
 
     `attempts`: refusals counted before this one; `tries`: refusals in a row whether they counted or not, this one
-    included: they set the wait. `queue_alive`: the queue took some other entry in this very batch or since this entry's
-    last try. Without that the refusal is not held against the record: a queue that refuses everything is waited for.
-    `age_s`: since the record's creation.
+    included: they set the wait. `queue_alive`: the queue took some other entry of this very batch, or of one that was
+    sent since this entry's last try; without that the refusal is not held against the record: a queue that refuses
+    everything is waited for. `age_s`: since the record's creation.
     """
     queue_alive = queue_alive or limits.count_all
     match outcome:

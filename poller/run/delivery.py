@@ -7,6 +7,7 @@ others is tried a bounded number of times. Whatever a shard's lease is over for 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -111,7 +112,8 @@ class Delivery:
         self._lanes: Lanes[Entry] = Lanes(limits.batch)
         self._wake = asyncio.Event()
         self._sends: set[asyncio.Task[None]] = set()
-        self._accepted = 0
+        # When the latest batch was sent of which the queue has taken something.
+        self._taken_at = -math.inf
         self._defect: BaseException | None = None
         self._trouble = Trouble(quiet_failures=1)
         self._probe_at = 0.0
@@ -137,7 +139,7 @@ class Delivery:
                 text = f"{message.size_bytes} bytes; the queue takes {limit_bytes}"
                 message, doomed = nothing, Grave("too_large", "TooLarge", text)
             lane = record.group
-            add(Entry(tenure, ticket, record, message, lane, message.size_bytes, self._accepted, doomed), now)
+            add(Entry(tenure, ticket, record, message, lane, message.size_bytes, now, doomed), now)
         self._wake.set()
 
     def forget(self, tenure: Tenure) -> None:
@@ -226,7 +228,8 @@ class Delivery:
 
     async def _send(self, batch: Sequence[Entry]) -> None:
         """One request, and what becomes of each of its entries."""
-        live = self._sendable(batch)
+        now = self._clock.monotonic()
+        live = self._sendable(batch, now)
         if not live:
             return
         deadline = min([tenure.deadline for tenure in {entry.tenure for entry in live}])
@@ -246,11 +249,10 @@ class Delivery:
             self._rest(live)
             self._queue_fails(error.code, str(error))
         else:
-            self._answered(live, outcomes)
+            self._answered(live, outcomes, now)
 
-    def _sendable(self, batch: Sequence[Entry]) -> list[Entry]:
+    def _sendable(self, batch: Sequence[Entry], now: float) -> list[Entry]:
         """Without the entries whose lease is over and those that can only be buried."""
-        now = self._clock.monotonic()
         valid = {tenure for tenure in {entry.tenure for entry in batch} if tenure.valid(now)}
         live: list[Entry] = []
         for entry in batch:
@@ -271,13 +273,14 @@ class Delivery:
     async def _blame(self, batch: Sequence[Entry], error: InvalidRequest) -> None:
         """The batch's content is refused as a whole: halves, down to the entries that are to blame."""
         if len(batch) == 1:
-            self._answered(batch, [Refused(error.code, str(error), sender_fault=True)])
+            refused = Refused(error.code, str(error), sender_fault=True)
+            self._answered(batch, [refused], self._clock.monotonic())
             return
         middle = len(batch) // 2
         await self._send(batch[:middle])
         await self._send(batch[middle:])
 
-    def _answered(self, batch: Sequence[Entry], outcomes: Sequence[EntryOutcome]) -> None:
+    def _answered(self, batch: Sequence[Entry], outcomes: Sequence[EntryOutcome], sent_at: float) -> None:
         """The queue has answered; each entry for itself."""
         refused = [
             (entry, outcome)
@@ -289,7 +292,7 @@ class Delivery:
             left = {entry for entry, _ in refused}
             accepted = [entry for entry in batch if entry not in left]
         if accepted:
-            self._accepted += len(accepted)
+            self._taken_at = max(self._taken_at, sent_at)
             self.settle(*accepted)
             self._queue_works()
             wall = self._clock.wall()
@@ -303,9 +306,9 @@ class Delivery:
                 )
             )
         if refused:
-            self._refused_some(refused, accepted=bool(accepted))
+            self._refused_some(refused, sent_at)
 
-    def _refused_some(self, refused: Sequence[tuple[Entry, Refused]], *, accepted: bool) -> None:
+    def _refused_some(self, refused: Sequence[tuple[Entry, Refused]], sent_at: float) -> None:
         """What the queue did not take of a batch of which it may have taken others."""
         for code in {outcome.code for _, outcome in refused}:
             count = sum(1 for _, outcome in refused if outcome.code == code)
@@ -314,8 +317,8 @@ class Delivery:
         others = [pair for pair in refused if not pair[1].sender_fault]
         for entry, outcome in [*hopeless, *others]:
             self._refused(entry, outcome)
-        if others and not accepted and all(entry.accepted_mark == self._accepted for entry, _ in others):
-            # It refuses everything and has taken nothing since: the queue is to blame, and is asked more slowly.
+        if others and self._taken_at < sent_at:
+            # It has taken nothing of this batch, nor of one that was sent later: it is to blame, and asked more slowly.
             self._queue_fails(others[0][1].code, others[0][1].text)
 
     def _refused(self, entry: Entry, outcome: Refused) -> None:
@@ -326,7 +329,7 @@ class Delivery:
             self._limits.retry,
             attempts=entry.attempts,
             tries=entry.tries,
-            queue_alive=self._accepted > entry.accepted_mark,
+            queue_alive=self._taken_at >= entry.tried_at,
             age_s=entry.record.age_s(self._clock.wall()),
             random_unit=self._rng.random(),
         )
@@ -336,7 +339,7 @@ class Delivery:
             case Again(wait_s, attempts):
                 counted = attempts > entry.attempts
                 entry.attempts = attempts
-                entry.accepted_mark = self._accepted
+                entry.tried_at = now
                 self._mark_retrying(entry)
                 self._lanes.again(entry, now + wait_s)
                 if counted:

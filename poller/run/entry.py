@@ -21,9 +21,9 @@ class Grave:
 class Entry(Mutable):
     """One record on its way on one route.
 
-    `attempts` are refusals that count against it, `tries` all failures in a row; `accepted_mark` is the queue's count
-    of accepted messages when this entry was last tried. `doomed`: it cannot be sent at all, known before the first
-    try; it waits for its turn in its lane all the same.
+    `attempts` are refusals that count against it, `tries` all failures in a row; `tried_at`: when it was last refused,
+    or came (monotonic). `doomed`: it cannot be sent at all, known before the first try; it waits for its turn in its
+    lane all the same.
     """
 
     tenure: Tenure
@@ -32,7 +32,7 @@ class Entry(Mutable):
     message: Message
     lane: str
     size_bytes: int
-    accepted_mark: int
+    tried_at: float
     doomed: Grave | None = None
     attempts: int = 0
     tries: int = 0

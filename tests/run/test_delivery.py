@@ -193,6 +193,29 @@ def test_a_lone_record_that_is_refused_is_not_blamed_for_its_queue() -> None:
     run(story)
 
 
+def test_what_a_queue_took_before_it_went_down_is_not_held_against_a_record_though_the_answers_come_later() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(max_attempts=3, batches_in_flight=5))
+        rig.uploads(30)
+        answers_after_s = [5.0, 10.0, 15.0]
+
+        async def late(_operation: str, _resource: str) -> None:
+            await asyncio.sleep(answers_after_s.pop() if answers_after_s else 0)
+
+        rig.queue.after = late
+        async with rig.running():
+            await rig.until(lambda: len(rig.received()) == 30)
+            rig.queue.refuse = lambda _message: Refused("InternalError", "not now", sender_fault=False)
+            rig.upload("meanwhile")
+            await clock.sleep(60)
+            assert dead(rig) == []
+            rig.queue.refuse = lambda _message: None
+            await rig.until(lambda: rig.received()[-1] == "meanwhile/1")
+        assert rig.said(RecordRetrying) == []
+
+    run(story)
+
+
 def test_later_changes_of_a_retried_item_wait_and_other_items_do_not() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock, Options(max_attempts=50))

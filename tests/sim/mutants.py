@@ -313,7 +313,7 @@ MUTANTS: Final = (
         "queue-that-is-down-kills-records",
         0,
         _DELIVERY,
-        "            queue_alive=self._accepted > entry.accepted_mark,\n",
+        "            queue_alive=self._taken_at >= entry.tried_at,\n",
         "            queue_alive=True,\n",
     ),
     Mutant(
