@@ -195,3 +195,6 @@ class _Simulation:
             self._loop.kill(host.process)
         self._loop.take_apart()
         self._loop.close()
+        for host in self._world.hosts:
+            # What waits in a worker's routes is unknown to the garbage collector, and leads back to it by way of these.
+            vars(host).clear()
