@@ -26,6 +26,8 @@ _HEART: Final = frozenset(
     }
 )
 _EVENT_NAMES: Final = ("INSERT", "MODIFY", "REMOVE")
+# So many names and paths are told: a slip is mostly the same throughout, and each costs a look at all others.
+_TOLD_MAX: Final = 10
 _IMAGES: Final = ("Keys", "NewImage", "OldImage")
 # The types of attributes below which their values stand, and those below which there are more attributes or elements.
 _VALUES: Final = ("S", "N", "B", "BOOL", "NULL", "SS", "NS", "BS")
@@ -36,11 +38,11 @@ def doubts(compiled: Filter) -> Iterator[str]:
     """One text for each thing in the filter that no record can have."""
     unknown = {path[:1] for path in compiled.paths if path[0] not in _RECORD}
     unknown |= {path[:2] for path in compiled.paths if path[0] == "dynamodb" and path[1:2] and path[1] not in _HEART}
-    for name in sorted(unknown):
+    for name in sorted(unknown)[:_TOLD_MAX]:
         known = _RECORD if len(name) == 1 else _HEART
         what = "it can never match" if compiled.needs(*name) else "that part of it decides nothing"
         yield f"reads {dotted(name)}, which no record has: {what}; a record has {', '.join(sorted(known))}"
-    for path, mend in sorted(_astray(compiled)):
+    for path, mend in sorted(_astray(compiled))[:_TOLD_MAX]:
         what = "it can never match" if compiled.needs(*path) else "that part of it decides nothing"
         yield f"reads {dotted(path)}, where no item has a value: {what}; {mend}"
     for wanted in _unknown_events(compiled):

@@ -65,7 +65,7 @@ async def test_the_page_turns_with_a_queue_that_breaks_and_outlives_the_daemon(
         await browser.open(f"{site.url}/")
         await browser.until("#text", lambda text: text == "Both shards are read; up to date; nothing retrying.")
         assert await browser.text("#level") == "OK"
-        assert "nothing sent yet" in await browser.text("#routes")
+        assert "none taken yet" in await browser.text("#routes")
         site.upload("a")
         await browser.until("#flow", lambda text: "1 since the start" in text)
         await browser.until("#routes", lambda text: "takes messages" in text)

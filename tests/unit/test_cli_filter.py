@@ -285,6 +285,14 @@ def test_a_filter_that_can_match_is_not_warned_of(pattern: str) -> None:
     assert "warning" not in run("--pattern", pattern, records=[DONE]).stdout
 
 
+def test_a_filter_that_is_wrong_throughout_is_warned_of_in_a_few_lines() -> None:
+    plain = {"dynamodb": {"NewImage": {f"a{number}": {"kind": ["X"]} for number in range(1_000)}}}
+    bare = {f"a{number}": ["X"] for number in range(1_000)}
+
+    for pattern in (plain, bare):
+        assert run("--pattern", json.dumps(pattern), records=[DONE]).stdout.count("\nwarning: ") == 10
+
+
 def test_pattern_and_route_exclude_each_other() -> None:
     assert run("--pattern", "{}", "--route", "a", records=[DONE]).exit_code == 2
     assert run("--changed", "a", records=[DONE]).exit_code == 2

@@ -119,7 +119,7 @@ def test_one_that_is_not_is_exit_code_1_with_the_reasons(daemon: Daemon, command
 
 
 def test_of_a_queue_it_says_that_it_takes_messages_once_it_has_taken_one(daemon: Daemon) -> None:
-    assert "nothing sent yet" in poller("status", "--url", daemon.url).stdout
+    assert "none taken yet" in poller("status", "--url", daemon.url).stdout
     daemon.watch(Delivered(stream=STREAM, route=ROUTE, count=1, latencies_s=(0.1,)))
     assert "takes messages" in poller("status", "--url", daemon.url).stdout
 
