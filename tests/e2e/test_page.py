@@ -323,4 +323,6 @@ async def test_several_streams_and_processes_are_picked_by_name_and_what_it_cost
         await browser.until("#name", lambda text: text == "process 0: Uploads")
         await browser.until("#page", lambda text: text == "1 to 50 of 1,000")
         assert "process 2 Trouble" in (await browser.text("#streams")).replace("\n", " ")
+        faint = await browser.run("getComputedStyle(document.querySelector('#streams button:disabled')).opacity")
+        assert faint == "1"  # it is the one that people must see
         assert browser.complaints == []
