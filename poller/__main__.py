@@ -12,6 +12,7 @@ def main() -> None:
     """Ends the process with 0 (done), 1 (failed) or 2 (usage, configuration)."""
     if sys.argv[1:2] == ["run"]:
         # Before anything else is imported, which takes longer than some supervisors wait.
+        signal.signal(signal.SIGHUP, _nothing_to_reload)
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _nothing_begun)
     elif sys.stdout is None:
@@ -27,6 +28,10 @@ def main() -> None:
     except KeyboardInterrupt:
         # Before click is there to say it.
         sys.exit(1)
+
+
+def _nothing_to_reload(_number: int, _frame: object) -> None:
+    """The settings are about to be read. By default it would end the process, and systemd takes that for in order."""
 
 
 def _nothing_begun(_number: int, _frame: object) -> None:

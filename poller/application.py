@@ -15,10 +15,10 @@ from poller.assemble import Assembled, assemble
 from poller.decide.filter import Filter
 from poller.decide.retry import Backoff
 from poller.errors import ConfigurationError
-from poller.events import Event, StartupFailed, StartupWaiting, TaskFailed
+from poller.events import Event, SettingsDoubtful, StartupFailed, StartupWaiting, TaskFailed
 from poller.observe.log import whereabouts
 from poller.settings import Settings
-from poller.startup import Found, Startup, World, view_faults
+from poller.startup import Found, Startup, World, filter_doubts, view_faults
 
 # A defect ends the worker; the next one begins at the checkpoints, after a while.
 _REBUILD: Final = Backoff(first_s=1.0, max_s=30.0)
@@ -109,9 +109,13 @@ class Application:
 
     def reload(self, settings: Settings, filters: Sequence[Filter]) -> None:
         """Other settings from now on, as far as they can be taken over at work (`poller.settings.changes`)."""
+        known = set(filter_doubts(self._settings, self._filters))
         self._settings, self._filters = settings, filters
         if self._assembled is not None:
             self._assembled.adjust(settings, filters)
+        for doubt in filter_doubts(settings, filters):
+            if doubt not in known:
+                self._world.emit(SettingsDoubtful(stream=self._stream, text=doubt))
 
     def check(self, settings: Settings, filters: Sequence[Filter]) -> None:
         """ConfigurationError: on the stream that is read these can never match."""

@@ -298,7 +298,7 @@ class PageRead(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShardBehind(Event):
-    """Where a shard that I hold stands, said once a checkpoint interval.
+    """Where a shard that I hold stands, said once a second.
 
     `behind_s`: the age of the oldest unsettled record, 0 if there is none and the last page was empty.
     `oldest_created_s`: when that record was created (wall clock), None if there is none. `position`: where the next
@@ -684,7 +684,7 @@ class DeadLetterRecovered(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouteWaiting(Event):
-    """How many records of a route are not settled, said once a checkpoint interval; `dead_letters`: those to store."""
+    """How many records of a route are not settled, said once a second; `dead_letters`: those to store."""
 
     level: ClassVar[Level | None] = None
     stream: str

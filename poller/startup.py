@@ -18,6 +18,7 @@ from poller.aws.sqs import BotoQueue, WrongQueue, check_account, find_queue
 from poller.aws.streams import BotoStreamSource, BotoTables
 from poller.aws.survey import table_facts
 from poller.decide.cost import Prices
+from poller.decide.doubts import doubts
 from poller.decide.filter import Filter
 from poller.decide.retry import Backoff
 from poller.decide.succession import foreign
@@ -208,6 +209,13 @@ def queue_doubts(settings: Settings) -> Iterator[str]:
             )
 
 
+def filter_doubts(settings: Settings, filters: Sequence[Filter]) -> Iterator[str]:
+    """What in the routes' filters no record can have."""
+    for route, compiled in zip(settings.routes, filters, strict=True):
+        for text in doubts(compiled):
+            yield f"the filter of route {route.name} {text}"
+
+
 def view_doubts(settings: Settings, stream: StreamInfo) -> Iterator[str]:
     """The same, seen with the stream's view type."""
     for route in settings.routes:
@@ -261,7 +269,12 @@ class Startup:
                 raise disabled
         for fault in (*view_faults(settings, stream, filters), *self._account_faults(stream, routes)):
             raise fault
-        for doubt in (*route_doubts(settings), *queue_doubts(settings), *view_doubts(settings, stream)):
+        for doubt in (
+            *route_doubts(settings),
+            *queue_doubts(settings),
+            *filter_doubts(settings, filters),
+            *view_doubts(settings, stream),
+        ):
             self._doubt(doubt)
         if before_writing is not None:
             rows = await self._patiently("lease table", lambda: self._rows_so_far(aws, table))

@@ -64,6 +64,7 @@ class Options:
     follows_table: bool = True
     patterns: Sequence[object] = (DEFAULT_PATTERN,)
     monthly_budget_usd: float | None = None
+    checkpoint_s: float = 1.0
 
 
 class Rig:
@@ -153,7 +154,7 @@ class Rig:
             keeper,
             [delivery],
             reading,
-            Pace(checkpoint_s=1.0, discovery_s=60.0),
+            Pace(checkpoint_s=options.checkpoint_s, discovery_s=60.0),
             shard_limiter=lambda: ThrottleLimiter("get_records", 5, clock, emit),
             remake_table=self._remake_table,
             made_table=self.workers == 1,

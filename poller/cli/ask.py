@@ -24,6 +24,13 @@ _ANSWER_BYTES_MAX: Final = 16 << 20
 url_option: Final = click.option(
     "--url", metavar="URL", help="Where the daemon serves; by default at POLLER_HTTP_HOST and _PORT."
 )
+# Without the variable, whose file need not be there: a daemon that has none is asked at the usual place.
+config_option: Final = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    help="Its settings, for where it serves ([http]); by default POLLER_CONFIG.",
+)
 timeout_option: Final = click.option(
     "--timeout",
     "timeout_s",
@@ -33,6 +40,13 @@ timeout_option: Final = click.option(
     metavar="2s",
     help="How long to wait for its answer.",
 )
+
+
+def where(url: str | None, config: str | None, environ: Mapping[str, str]) -> str:
+    """Where to ask, by the options and then the environment. ConfigurationError as `base_url`."""
+    if url is not None:
+        return url
+    return base_url(environ if config is None else {**environ, "POLLER_CONFIG": config})
 
 
 def base_url(environ: Mapping[str, str]) -> str:

@@ -24,7 +24,7 @@ _TIMEOUT_S = 10.0
     "--workers", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="And so many workers."
 )
 @click.option(
-    "--url", "urls", multiple=True, metavar="URL", help="Where a worker serves /metrics; once for each worker."
+    "--url", "urls", multiple=True, metavar="URL", help="Where a daemon serves /metrics; once for each daemon."
 )
 @click.option("--json", "as_json", is_flag=True, help="As one JSON document.")
 @click.pass_context
@@ -39,7 +39,7 @@ def command(
 ) -> int:
     """Reckons what polling, lease table and queues cost, with the prices of the settings ([cost]).
 
-    With --url it takes the rates that running workers have measured in the last 15 minutes. Without, it reckons for
+    With --url it takes the rates that running daemons have measured in the last 15 minutes. Without, it reckons for
     a stream in which nothing happens: that is what it costs at least. Its shards are counted (DescribeStream), or
     given as --shards.
 

@@ -12,24 +12,26 @@ from typing import Any
 
 import click
 
-from poller.cli.ask import base_url, get, timeout_option, url_option
+from poller.cli.ask import config_option, get, timeout_option, url_option, where
 
 
 @click.command(short_help="Ask the daemon on this machine whether it is ready; exit code 0 or 1.")
 @url_option
+@config_option
 @timeout_option
 @click.option("--live", is_flag=True, help="Only whether its event loop turns (/livez), not whether it is ready.")
-def command(url: str | None, timeout_s: float, live: bool) -> int:
+def command(url: str | None, config: str | None, timeout_s: float, live: bool) -> int:
     """Asks the daemon's /readyz, and prints what it says against itself.
 
-    Host and port are those of POLLER_HTTP_HOST and POLLER_HTTP_PORT, or of the file in POLLER_CONFIG.
+    Host and port are those of POLLER_HTTP_HOST and POLLER_HTTP_PORT, or of the file
+    that --config or POLLER_CONFIG names.
 
     \b
       poller healthcheck
       poller healthcheck --live --timeout 5s
       poller healthcheck --url http://127.0.0.1:9464
     """
-    base = base_url(os.environ) if url is None else url
+    base = where(url, config, os.environ)
     status, body = get(base, "/livez" if live else "/readyz", timeout_s)
     if status == 200:
         click.echo("alive" if live else "ready")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from poller.cli.ask import base_url, get, timeout_option, url_option
+from poller.cli.ask import config_option, get, timeout_option, url_option, where
 from poller.errors import PollerError
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ _NOBODY = "start the daemon (`poller run`), or say where it serves: --url, or PO
 
 @click.command(short_help="How the daemon is: a verdict, what flows, routes and shards; exit code 0 or 1.")
 @url_option
+@config_option
 @timeout_option
 @click.option(
     "--shards",
@@ -30,17 +31,18 @@ _NOBODY = "start the daemon (`poller run`), or say where it serves: --url, or PO
     help="How many shards of a stream to show, the worst first.",
 )
 @click.option("--json", "as_json", is_flag=True, help="All that the daemon tells, as JSON.")
-def command(url: str | None, timeout_s: float, shards: int, as_json: bool) -> int:
+def command(url: str | None, config: str | None, timeout_s: float, shards: int, as_json: bool) -> int:
     """Asks the daemon's /status and prints it for people. Exit code 0: it is ready; 1: it is not, or nobody answers.
 
-    Host and port are those of POLLER_HTTP_HOST and POLLER_HTTP_PORT, or of the file in POLLER_CONFIG.
+    Host and port are those of POLLER_HTTP_HOST and POLLER_HTTP_PORT, or of the file
+    that --config or POLLER_CONFIG names.
 
     \b
       poller status
       poller status --json | jq .verdict
       poller status --url http://127.0.0.1:9464 --shards 2000
     """
-    base = base_url(os.environ) if url is None else url
+    base = where(url, config, os.environ)
     if as_json:
         document, seen = look(base, timeout_s, "")
         print_json(document, indent=2)

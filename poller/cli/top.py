@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from poller.cli import status
-from poller.cli.ask import base_url, timeout_option, url_option
+from poller.cli.ask import config_option, timeout_option, url_option, where
 from poller.cli.parameters import Duration
 from poller.errors import PollerError
 
@@ -26,6 +26,7 @@ _ONCE_SHARDS: Final = 20
 
 @click.command(short_help="The daemon's status, live on a terminal: verdict, flow, routes, the worst shards.")
 @url_option
+@config_option
 @timeout_option
 @click.option(
     "--every",
@@ -38,7 +39,7 @@ _ONCE_SHARDS: Final = 20
 )
 @click.option("--once", is_flag=True, help="Print it once and end: exit code 0 if the daemon is ready, 1 if not.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON line for each look, or with --once one document.")
-def command(url: str | None, timeout_s: float, every_s: float, once: bool, as_json: bool) -> int:
+def command(*, url: str | None, config: str | None, timeout_s: float, every_s: float, once: bool, as_json: bool) -> int:
     """Shows how the daemon is until q or Ctrl-C; a daemon that is started again is picked up again.
 
     Where the output is no terminal, or one that can only print, one look is printed after the other.
@@ -48,7 +49,7 @@ def command(url: str | None, timeout_s: float, every_s: float, once: bool, as_js
       poller top --url http://127.0.0.1:9464 --every 5s
       poller top --once && echo ready
     """
-    base = base_url(os.environ) if url is None else url
+    base = where(url, config, os.environ)
     document, seen = status.look(base, timeout_s, status.query(_SHARDS))
     if once:
         if as_json:

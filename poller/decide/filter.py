@@ -5,7 +5,8 @@ of several patterns one must match. A record is judged as Lambda would see it, w
 the measure. On purpose otherwise, in favour of those who would wonder why nothing comes:
 
 - numbers under a DynamoDB `N` or `NS` are compared as numbers, where Lambda sees only strings;
-- what could never match is refused, not accepted: a value without its DynamoDB type, one path named twice;
+- what could never match is refused, not accepted: an attribute without its DynamoDB type, one path named twice (what is
+  odd further below is doubted by `poller.decide.doubts`);
 - names are taken as they are: a dot in one is a dot, not a step (event-ruler takes the two for the same);
 - letters beyond ASCII are compared without case as Unicode folds them, addresses as text (`cidr` is for ranges);
 - in a list of objects `"exists": false` speaks of the object that matches the rest, whatever name sorts first.

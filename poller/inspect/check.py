@@ -10,10 +10,10 @@ from poller.aws.endpoints import source_of
 from poller.aws.errors import iam_action
 from poller.aws.session import Aws
 from poller.aws.survey import caller, endpoints
+from poller.decide.doubts import doubts
 from poller.decide.filter import Filter
 from poller.errors import AwsError, PollerError
 from poller.events import ApiCalled, Event
-from poller.inspect import filters as filter_check
 from poller.inspect.findings import Finding, fault, ok, unknown, warning
 from poller.inspect.leases import lease_findings
 from poller.inspect.queues import route_findings
@@ -88,7 +88,7 @@ class Check:
             part = f"filter of route {route.name}"
             yield ok(part, f"wants {compiled.text}")
             mend = f"see what it does: poller filter test --route {route.name} --record FILE"
-            yield from (warning(part, text, mend) for text in filter_check.doubts(compiled))
+            yield from (warning(part, text, mend) for text in doubts(compiled))
 
     # --- with AWS -----------------------------------------------------------------------------------------------------
 

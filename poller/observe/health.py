@@ -184,9 +184,8 @@ def _unread(shard: ShardKnown, known: Known, bounds: Bounds, now: float) -> tupl
 
 
 def _route(name: str, route: RouteKnown, bounds: Bounds, now: float) -> Iterator[Reason]:
-    # Without anything to send it is not asked again, and may have recovered long since.
-    if route.failing is not None and route.waiting:
-        yield Reason(f"queue of route {name}", route.failing.since, f"It takes no messages: {_said(route.failing)}")
+    if route.refusing is not None:
+        yield Reason(f"queue of route {name}", route.refusing.since, f"It takes no messages: {_said(route.refusing)}")
     elif route.waiting and now - route.progress_at > bounds.silent_s[name]:
         text = f"{route.waiting} records wait for it, and it has neither taken nor refused any."
         yield Reason(f"queue of route {name}", route.progress_at, text)

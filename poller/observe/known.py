@@ -73,6 +73,11 @@ class RouteKnown:
     last_error: Fault | None = None
     retrying_shards: set[str] = field(default_factory=set)
 
+    @property
+    def refusing(self) -> Fault | None:
+        """Why the queue takes nothing of what waits. While nothing does it is not asked, and may have recovered."""
+        return self.failing if self.waiting else None
+
 
 @dataclass(slots=True)
 class Known:

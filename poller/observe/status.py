@@ -184,7 +184,7 @@ class Report:
             "entries_not_taken": route.not_taken,
             "waiting": route.waiting,
             "dead_letters_waiting": route.dead_letters_waiting,
-            **times.failing(route.failing),
+            **times.failing(route.refusing),
             "dead_letters": times.failing(route.dead_letters_failing),
             "last_error": route.last_error.error if route.last_error else None,
             "last_error_at": times.at(route.last_error.since if route.last_error else None),

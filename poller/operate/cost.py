@@ -68,10 +68,13 @@ def from_settings(settings: Settings, prices: Prices, *, shards: int, workers: i
 
 
 def from_metrics(settings: Settings, prices: Prices, pages: Sequence[str]) -> Estimate:
-    """`pages`: what `/metrics` says, of every worker that is to be counted. PollerError: nothing of this stream."""
+    """`pages`: what `/metrics` says, of every worker that is to be counted, or of several as processes of one daemon.
+
+    PollerError: nothing of this stream.
+    """
     stream, usd, shards = settings.stream.table_name, dict.fromkeys(Costs().by_what(), 0.0), 0
-    found = False
-    for page in pages:
+    workers: set[tuple[int, str]] = set()
+    for number, page in enumerate(pages):
         try:
             samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
         except (ValueError, KeyError, IndexError) as error:
@@ -80,13 +83,13 @@ def from_metrics(settings: Settings, prices: Prices, pages: Sequence[str]) -> Es
             if sample.labels.get("stream") != stream:
                 continue
             if sample.name == "poller_estimated_cost_usd_per_month" and sample.labels.get("what") in usd:
-                found = True
+                workers.add((number, sample.labels.get("process", "")))
                 usd[sample.labels["what"]] += sample.value
             elif sample.name == "poller_leases_held":
                 shards += int(sample.value)
-    if not found:
+    if not workers:
         raise PollerError(f"the daemon that answers there does not read the stream of {stream}")
-    return _estimate("measured", settings, prices, Costs(**usd), shards=shards, workers=len(pages))
+    return _estimate("measured", settings, prices, Costs(**usd), shards=shards, workers=len(workers))
 
 
 def _estimate(

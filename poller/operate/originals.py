@@ -49,51 +49,60 @@ class Originals:
         self._rng = rng
         self._sifter = Sifter([compile_filter([])])
 
-    async def record(self, letter: Letter) -> Record:
-        """The letter's record, as it was read. Gone: there is none."""
+    async def record(self, letter: Letter, keep: Callable[[], Awaitable[None]]) -> Record:
+        """The letter's record, as it was read. Gone: there is none.
+
+        `keep` is awaited before each request: with all its tries a look-up may take longer than letters are hidden.
+        """
         try:
-            body = await self._body(letter)
+            body = await self._body(letter, keep)
         except Unreadable as error:
             raise Gone(str(error)) from error
         page = Page([body], None, len(body))
         (match,) = self._sifter.sift(page, letter.shard_id).matches
         return match.record
 
-    async def _body(self, letter: Letter) -> bytes:
+    async def _body(self, letter: Letter, keep: Callable[[], Awaitable[None]]) -> bytes:
         match letter.content:
             case Content.RECORD:
                 return letter.record()
             case Content.S3:
-                return await self._stored(*letter.stored_at())
+                return await self._stored(*letter.stored_at(), keep)
             case Content.KEYS | Content.POSITION:
-                return await self._read_again(letter.place())
+                return await self._read_again(letter.place(), keep)
 
-    async def _stored(self, bucket: str, key: str) -> bytes:
+    async def _stored(self, bucket: str, key: str, keep: Callable[[], Awaitable[None]]) -> bytes:
+        async def fetch() -> bytes:
+            await keep()
+            return await self._fetch(bucket, key)
+
         if bucket not in self._buckets:
             raise Gone(f"its record is in the bucket {bucket}, which no route of the settings names")
         try:
-            return await patiently(lambda: self._fetch(bucket, key), self._clock, self._rng)
+            return await patiently(fetch, self._clock, self._rng)
         except NotFound as error:
             raise Gone(f"its record is not in the bucket {bucket} any more: {error}") from error
         except AwsError as error:
             raise Gone(f"its record was not fetched: {error}") from error
 
-    async def _read_again(self, place: Place) -> bytes:
+    async def _read_again(self, place: Place, keep: Callable[[], Awaitable[None]]) -> bytes:
         if table_name_of(place.stream_arn) != self._table:
             raise Gone(f"its record is of another stream: {place.stream_arn}")
         try:
-            return await patiently(lambda: self._at(place), self._clock, self._rng)
+            return await patiently(lambda: self._at(place, keep), self._clock, self._rng)
         except (DataTrimmed, NotFound) as error:
             raise Gone("the stream does not have its record any more: it keeps them for 24 hours") from error
         except AwsError as error:
             raise Gone(f"the stream was not read: {error}") from error
 
-    async def _at(self, place: Place) -> bytes:
+    async def _at(self, place: Place, keep: Callable[[], Awaitable[None]]) -> bytes:
         source = self._open_source(place.stream_arn)
+        await keep()
         iterator: str | None = await source.iterator(place.shard_id, Position.at(place.sequence_number))
         for _ in range(_PAGES_MAX):
             if iterator is None:
                 break
+            await keep()
             page = await source.records(iterator, 1)
             for record in page.records:
                 told = told_by(record)

@@ -146,7 +146,7 @@ def _bars(steps: Sequence[float], size: int = 150) -> str:
 
 
 def _route(route: Mapping[str, Any], told: Told) -> Sequence[Cell]:
-    state: Cell = "takes messages"
+    state: Cell = "takes messages" if route["delivered"] else "none taken yet"
     letters = route.get("dead_letters", {})
     if route["failing_since"]:
         state = (f"refuses for {spoken(told.since(route['failing_since']) or 0.0)}", "bold red")

@@ -230,7 +230,7 @@ class Redrive:
         target = self._targets.get(route)
         if target is None:
             raise Gone(f"its route {route} is not in the settings")
-        record = await self._originals.record(letter)
+        record = await self._originals.record(letter, self._hand.keep)
         try:
             message = target.builder.build(record)
         except Unsendable as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 from urllib.parse import urlencode
 
@@ -111,6 +112,9 @@ class Front:
             return not_wanted(error)
         asked = f"?{urlencode(dict(query))}" if query else ""
         answers, times = await self._ask(f"/status{asked}"), Times(self._clock)
+        for _, answer in answers:
+            if answer is not None and answer.status != HTTPStatus.OK:
+                return answer  # written out, the query may be three times as long as it came, and too long for them
         verdicts = {worker.number: self._verdict(worker, answer) for worker, answer in answers}
         verdict = of_processes(verdicts)
         processes: list[Object] = [

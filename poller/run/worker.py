@@ -25,6 +25,8 @@ from poller.run.tenure import Tenure
 from poller.run.waiting import bounded, wait_for
 
 _LOOK_AGAIN_S = 0.5
+# How often it is told how things stand.
+_TELL_S = 1.0
 
 
 class Worker:
@@ -224,17 +226,24 @@ class Worker:
             await self._clock.sleep(tick_s)
 
     async def _checkpointing(self) -> None:
+        """How things stand is told in between as well: what is known of it must not be as old as checkpoints may be."""
+        times = max(1, round(self._pace.checkpoint_s / _TELL_S))
         while True:
-            await self._clock.sleep(self._pace.checkpoint_s)
+            for _ in range(times):
+                await self._clock.sleep(self._pace.checkpoint_s / times)
+                self.tell()
             await self.checkpoint()
 
-    async def checkpoint(self) -> None:
-        """Writes every frontier that has moved since it was last written, and says where each shard stands."""
+    def tell(self) -> None:
+        """Says where each shard stands, and what is not settled."""
         for reader in self._readers:
             reader.tell()
         for delivery in self.deliveries:
             delivery.report()
         self._reading.buffer.report()
+
+    async def checkpoint(self) -> None:
+        """Writes every frontier that has moved since it was last written."""
         await asyncio.gather(*(self._checkpoint(tenure) for tenure in list(self.keeper.tenures.values())))
 
     async def _checkpoint(self, tenure: Tenure) -> bool:

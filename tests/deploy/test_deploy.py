@@ -391,6 +391,7 @@ def test_the_unit_runs_the_daemon_and_lets_it_leave_in_order() -> None:
     program, command = shlex.split(service["ExecStart"])
     assert (Path(program).name, command) == ("poller", "run")
     assert command in COMMANDS
+    assert service["ExecReload"] == "/bin/kill -HUP $MAINPID"
     assert service["KillSignal"] == "SIGTERM"
     assert int(service["TimeoutStopSec"].rstrip("s")) > STOPS_WITHIN_S
     assert service["RestartPreventExitStatus"] == "2"

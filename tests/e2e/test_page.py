@@ -65,8 +65,10 @@ async def test_the_page_turns_with_a_queue_that_breaks_and_outlives_the_daemon(
         await browser.open(f"{site.url}/")
         await browser.until("#text", lambda text: text == "Both shards are read; up to date; nothing retrying.")
         assert await browser.text("#level") == "OK"
+        assert "none taken yet" in await browser.text("#routes")
         site.upload("a")
         await browser.until("#flow", lambda text: "1 since the start" in text)
+        await browser.until("#routes", lambda text: "takes messages" in text)
         rows = await browser.text("#shards")
         assert [rows.count("reading"), rows.count("this worker")] == [2, 2]
 
@@ -321,4 +323,6 @@ async def test_several_streams_and_processes_are_picked_by_name_and_what_it_cost
         await browser.until("#name", lambda text: text == "process 0: Uploads")
         await browser.until("#page", lambda text: text == "1 to 50 of 1,000")
         assert "process 2 Trouble" in (await browser.text("#streams")).replace("\n", " ")
+        faint = await browser.run("getComputedStyle(document.querySelector('#streams button:disabled')).opacity")
+        assert faint == "1"  # it is the one that people must see
         assert browser.complaints == []

@@ -104,6 +104,30 @@ def test_a_filter_that_can_never_match_on_this_stream_is_refused_at_work_as_at_t
     assert daemon.events("settings_reloaded") == []
 
 
+def test_a_filter_that_can_never_match_any_record_is_warned_of_at_the_start_and_when_it_comes(
+    remote: Remote, tmp_path: Path
+) -> None:
+    _ = remote.stream(TABLE)
+    remote.queue("jobs")
+    config = tmp_path / "poller.toml"
+    write(config, filter="""'{"dynamodb": {"NewImage": {"meta": {"M": {"N": ["5"]}}}}}'""")
+    environment = {**remote.env(), "POLLER_CONFIG": str(config)}
+    with Daemon(environment, tmp_path / "log.jsonl") as daemon:
+        wait_until(lambda: bool(daemon.events("lease_taken")), lambda: "not at work")
+        for count, wanted in ((1, "MODIFIED"), (2, "MODIFIED")):
+            write(config, filter=f"""'{{"eventName": ["{wanted}"]}}'""", attempts=3 + count)
+            daemon.process.send_signal(signal.SIGHUP)
+            wait_until(lambda: len(daemon.events("settings_reloaded")) == count, daemon.tail)  # noqa: B023
+        assert daemon.terminate()[0] == 0
+
+    at_the_start, later = [doubt["text"] for doubt in daemon.events("settings_doubtful") if "filter" in doubt["text"]]
+    assert at_the_start == (
+        "the filter of route jobs reads dynamodb.NewImage.meta.M.N, where no item has a value: it can never match;"
+        ' put the type of the attribute around its values: {"N": {"S": [...]}}'
+    )
+    assert later.startswith('the filter of route jobs wants eventName ["MODIFIED"]: no record has that')
+
+
 def metrics(daemon: Daemon) -> str:
     url = str(daemon.events("http_listening")[0]["url"])
     with urllib.request.urlopen(f"{url.rstrip('/')}/metrics", timeout=10) as answer:

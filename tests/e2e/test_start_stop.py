@@ -267,6 +267,16 @@ def test_a_signal_right_after_the_start_is_no_accident(
     assert seconds < BOUND_S
 
 
+@pytest.mark.parametrize("delay_s", [0.0, 0.25])
+def test_a_reload_right_after_the_start_does_not_end_it(delay_s: float, remote: Remote, tmp_path: Path) -> None:
+    with Scene(remote, f"early SIGHUP {delay_s:g}", tmp_path).daemon() as daemon:
+        wait_until(lambda: heeds_signals(daemon.process.pid), daemon.tail, PATIENCE_S)
+        time.sleep(delay_s)
+        daemon.process.send_signal(signal.SIGHUP)
+        daemon.wait_for("daemon_ready")
+        assert daemon.terminate()[0] == 0
+
+
 def heeds_signals(pid: int) -> bool:
     """Has the process got so far as to have handlers of its own? Python itself has none for SIGTERM."""
     status = Path(f"/proc/{pid}/status").read_text("ascii")

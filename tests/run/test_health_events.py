@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from poller.errors import Unavailable
 from poller.events import (
+    Buffered,
+    CheckpointWritten,
     DeadLettered,
     DeadLetterFailing,
     DeadLetterRecovered,
@@ -77,18 +81,24 @@ def test_only_the_last_page_of_a_closed_shard_is_told_as_the_last() -> None:
     run(story)
 
 
-def test_where_a_shard_stands_and_what_waits_is_told_once_a_checkpoint_interval() -> None:
+@pytest.mark.parametrize("checkpoint_s", [0.5, 1.0, 300.0])
+def test_where_a_shard_stands_and_what_waits_is_told_once_a_second_however_seldom_checkpoints_are(
+    checkpoint_s: float,
+) -> None:
     async def story(clock: VirtualClock) -> None:
-        rig = Rig(clock)
+        rig = Rig(clock, Options(checkpoint_s=checkpoint_s))
         rig.queue.before = failing(lambda op, name: fault(Unavailable, op, name, "ServiceUnavailable"))
         rig.uploads(3)
         async with rig.running():
             await clock.sleep(10)
             assert (rig.said(RouteWaiting)[-1].waiting, rig.said(RouteWaiting)[-1].dead_letters) == (3, 0)
             rig.queue.before = open_gate
-            await rig.until(rig.caught_up)
+            await rig.until(lambda: len(rig.received()) == 3)
             await clock.sleep(2)
-            assert rig.said(RouteWaiting)[-1].waiting == 0
+            assert rig.said(RouteWaiting)[-1].waiting == rig.said(Buffered)[-1].records == 0
+            assert rig.said(ShardBehind)[-1].oldest_created_s is None
+            assert bool(rig.said(CheckpointWritten)) is (checkpoint_s < 300)
+            await clock.sleep(checkpoint_s)
             (checkpoint,) = rig.checkpoints().values()
             assert rig.said(ShardBehind)[-1].position == f"after {checkpoint}"
 

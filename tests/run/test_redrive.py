@@ -243,6 +243,41 @@ async def test_letters_stay_hidden_while_a_slow_queue_takes_them_one_after_anoth
     assert (len(site.sent), site.left, set(slow.seen)) == (10, 0, {0})
 
 
+class SlowStream(OneShard):
+    """Takes its time, fails at first, has its record behind empty pages, and looks whether the letters are hidden."""
+
+    def __init__(self, records: Mapping[str, bytes], site: Site) -> None:
+        super().__init__(records)
+        self.site = site
+        self.failing = [unavailable("GetShardIterator", SHARD)] * (TRIES - 1)
+        self.empty = 4
+        self.seen: list[int] = []
+
+    def dawdle(self) -> None:
+        self.site.clock.advance(25.0)
+        self.seen.append(len(self.site.box.bodies) - len(self.site.box.hidden))
+
+    async def iterator(self, shard_id: str, position: Position) -> str:
+        self.dawdle()
+        return await super().iterator(shard_id, position)
+
+    async def records(self, iterator: str, limit: int) -> Page:
+        self.dawdle()
+        self.empty -= 1
+        return Page([], iterator, 0) if self.empty >= 0 else await super().records(iterator, limit)
+
+
+async def test_letters_stay_hidden_while_the_record_of_one_is_looked_up_in_a_slow_stream() -> None:
+    site = Site()
+    body = site.put("a", 7, limit_bytes=1200, padding=3000)
+    site.put("b", 2)
+    site.stream = slow = SlowStream({f"{7:021d}": body}, site)
+    await site.run()
+
+    assert site.clock.monotonic() - 1_000.0 > HIDDEN_S
+    assert (len(site.sent), site.left, set(slow.seen)) == (2, 0, {0})
+
+
 # --- what stays -------------------------------------------------------------------------------------------------------
 
 

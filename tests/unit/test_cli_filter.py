@@ -226,15 +226,71 @@ def test_a_file_that_is_not_there_is_wrong_usage() -> None:
             "reads eventSourceARN, which no record has: that part of it decides",
         ),
         ('{"eventName": ["Modify"]}', 'wants eventName ["Modify"]: no record has that; it is one of INSERT, MODIFY'),
+        (
+            '{"dynamodb": {"NewImage": {"size": {"M": {"N": ["5"]}}}}}',
+            (
+                "reads dynamodb.NewImage.size.M.N, where no item has a value: it can never match;"
+                ' put the type of the attribute around its values: {"N": {"S": [...]}}'
+            ),
+        ),
+        (
+            '{"dynamodb": {"OldImage": {"tags": {"L": {"M": {"name": [{"exists": false}]}}}}}}',
+            (
+                "reads dynamodb.OldImage.tags.L.M.name, where no item has a value: that part of it decides nothing;"
+                ' put the type of the attribute around its values: {"name": {"S": [...]}}'
+            ),
+        ),
+        (
+            '{"dynamodb": {"NewImage": {"meta": {"kind": ["X"]}}}}',
+            (
+                "reads dynamodb.NewImage.meta.kind, where no item has a value: it can never match;"
+                " where kind stands belongs a type, one of S, N, B, BOOL, NULL, SS, NS, BS, M, L"
+            ),
+        ),
+        (
+            '{"dynamodb": {"Keys": {"id": {"S": {"S": ["X"]}}}}}',
+            "reads dynamodb.Keys.id.S.S, where no item has a value: it can never match; below S stand values",
+        ),
+        (
+            '{"dynamodb": {"NewImage": {"meta": {"M": ["X"]}}}}',
+            (
+                "reads dynamodb.NewImage.meta.M, where no item has a value: it can never match;"
+                ' below M belongs an attribute and its type: {"name": {"S": [...]}}'
+            ),
+        ),
+        (
+            '{"dynamodb": {"NewImage": {"tags": {"L": ["X"]}}}}',
+            (
+                "reads dynamodb.NewImage.tags.L, where no item has a value: it can never match;"
+                ' below L belongs the elements\' type: {"S": [...]}'
+            ),
+        ),
     ],
 )
 def test_what_no_record_can_have_is_warned_of(pattern: str, doubt: str) -> None:
     assert f"\nwarning: {doubt}" in run("--pattern", pattern, records=[DONE]).stdout
 
 
-@pytest.mark.parametrize("pattern", [COMPLETE, "{}", '{"eventName": [{"anything-but": ["REMOVE"]}]}'])
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        COMPLETE,
+        "{}",
+        '{"eventName": [{"anything-but": ["REMOVE"]}]}',
+        '{"dynamodb": {"NewImage": {"N": {"M": {"N": {"N": [5]}, "M": {"M": {"S": {"S": ["X"]}}}}}}}}',
+        '{"dynamodb": {"NewImage": {"tags": {"L": {"S": ["X"], "L": {"M": {"a": {"NULL": [true]}}}}}}}}',
+    ],
+)
 def test_a_filter_that_can_match_is_not_warned_of(pattern: str) -> None:
     assert "warning" not in run("--pattern", pattern, records=[DONE]).stdout
+
+
+def test_a_filter_that_is_wrong_throughout_is_warned_of_in_a_few_lines() -> None:
+    plain = {"dynamodb": {"NewImage": {f"a{number}": {"kind": ["X"]} for number in range(1_000)}}}
+    bare = {f"a{number}": ["X"] for number in range(1_000)}
+
+    for pattern in (plain, bare):
+        assert run("--pattern", json.dumps(pattern), records=[DONE]).stdout.count("\nwarning: ") == 10
 
 
 def test_pattern_and_route_exclude_each_other() -> None:

@@ -14,6 +14,7 @@ from poller import cli
 from poller.events import (
     DaemonReady,
     DaemonStarting,
+    Delivered,
     Discovered,
     FleetSeen,
     LeaseTaken,
@@ -115,6 +116,12 @@ def test_one_that_is_not_is_exit_code_1_with_the_reasons(daemon: Daemon, command
     assert "TROUBLE  Queue jobs has refused everything for 4 min 10 s; 1,204 records wait." in result.stdout
     assert "queue of route default for 4 min 10 s: It takes no messages: AccessDenied: no." in result.stdout
     assert "refuses for 4 min 10 s" in result.stdout
+
+
+def test_of_a_queue_it_says_that_it_takes_messages_once_it_has_taken_one(daemon: Daemon) -> None:
+    assert "none taken yet" in poller("status", "--url", daemon.url).stdout
+    daemon.watch(Delivered(stream=STREAM, route=ROUTE, count=1, latencies_s=(0.1,)))
+    assert "takes messages" in poller("status", "--url", daemon.url).stdout
 
 
 @pytest.mark.parametrize("command", COMMANDS)

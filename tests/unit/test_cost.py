@@ -17,6 +17,7 @@ from poller.decide.cost import (
     scan_units,
 )
 from poller.events import DeadLettered, Delivered, FleetSeen, LeaseOperation, PageRead
+from poller.observe.exposition import merged
 from poller.observe.metrics import Metrics
 from poller.operate.cost import document, from_metrics, from_settings, lines
 from poller.settings import Settings, load
@@ -152,6 +153,15 @@ def test_several_workers_metrics_are_added_up() -> None:
 
     assert (one.source, one.shards, two.shards, two.workers) == ("measured", 9, 18, 2)
     assert two.costs.total == pytest.approx(2 * one.costs.total)
+
+
+def test_processes_of_one_daemon_are_workers_and_who_does_not_read_the_stream_is_none() -> None:
+    page, elsewhere = measured().encode(), measured().replace("Uploads", "Others").encode()
+    daemon = merged({1: page, 2: page, 3: None, 4: elsewhere}).decode()
+    estimate = from_metrics(settings(), PRICES, [daemon, measured(), elsewhere.decode()])
+
+    assert (estimate.workers, estimate.shards) == (3, 27)
+    assert next(lines(estimate, "")) == "27 shards of 3 workers: at the rates of the last 15 minutes"
 
 
 # --- told -------------------------------------------------------------------------------------------------------------

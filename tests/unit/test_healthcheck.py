@@ -91,6 +91,17 @@ def test_it_asks_where_the_file_says_and_the_environment_goes_first(daemon: Daem
     assert check(POLLER_CONFIG=str(file), POLLER_HTTP_PORT=daemon.port).exit_code == 0
 
 
+def test_a_file_that_is_named_goes_before_the_one_of_the_environment_and_must_be_there(
+    daemon: Daemon, tmp_path: Path
+) -> None:
+    file, other = tmp_path / "poller.toml", tmp_path / "other.toml"
+    file.write_text(f"[http]\nport = {daemon.port}\n")
+    other.write_text("[http]\nport = 1\n")
+    assert check("--config", str(file), POLLER_CONFIG=str(other)).exit_code == 0
+    result = check("--config", str(tmp_path / "none.toml"), POLLER_HTTP_PORT=daemon.port)
+    assert (result.exit_code, "does not exist" in result.stderr) == (2, True)
+
+
 def test_what_an_editor_puts_before_the_file_hides_nothing_of_it(daemon: Daemon, tmp_path: Path) -> None:
     file = tmp_path / "poller.toml"
     file.write_text(f"[http]\nport = {daemon.port}\n", "utf-8-sig")

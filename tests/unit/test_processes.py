@@ -185,6 +185,13 @@ async def test_what_is_asked_of_the_status_is_asked_of_each_process() -> None:
     assert worker.asked == ["/status?shards=50&find=a+b%26c%3Dd"]
 
 
+async def test_a_query_that_is_too_long_for_a_worker_is_refused_as_it_is_there() -> None:
+    too_long = Answer(b"400 Bad Request\n", status=400)
+
+    answer = await front(FakeWorker(1, too_long), FakeWorker(2), FakeWorker(3, WELL)).status({"find": "/" * 3000})
+    assert answer == too_long
+
+
 async def test_the_page_for_people_is_there_as_well() -> None:
     page = front().pages()["/"]()
     assert isinstance(page, Answer)

@@ -296,6 +296,14 @@ def test_of_a_route_it_says_what_it_has_done_and_what_waits() -> None:
     }
 
 
+def test_a_queue_that_is_asked_for_nothing_any_more_is_not_said_to_refuse() -> None:
+    failing = QueueFailing(stream=STREAM, route=ROUTE, queue="jobs", code="x", error="down", failing_s=1.0, waiting=7)
+    pages = Pages(*AT_WORK, failing, RouteWaiting(stream=STREAM, route=ROUTE, waiting=0, dead_letters=0))
+
+    (route,) = pages.status()["routes"]
+    assert (pages.readyz()[0], route["failing_since"], route["error"], route["last_error"]) == (200, None, None, "down")
+
+
 def test_it_says_which_settings_are_in_force_and_where_they_come_from() -> None:
     status = Pages(POLLER_LEASE__DURATION="20s").status()
     settings = {row["setting"]: (row["value"], row["origin"]) for row in status["settings"]}
