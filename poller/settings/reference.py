@@ -32,7 +32,7 @@ _HEAD: Final = f"""\
 # Settings
 
 Every setting: its name in the TOML file (`poller run --config FILE`, or `POLLER_CONFIG=FILE`), the environment variable
-that goes before the file, what it may be, and its default. Durations carry their unit (`ms`, `s`, `m`, `h`, `d`), sizes
+that overrides the file, what it may be, and its default. Durations carry their unit (`ms`, `s`, `m`, `h`, `d`), sizes
 too (`B`, `KiB`, `MiB`, `GiB`). Default "as told": nothing, or what its text says.
 [config/poller.toml](../config/poller.toml) is a file with all of them.
 

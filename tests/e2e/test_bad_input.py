@@ -360,7 +360,7 @@ NAMED = [
     ),
     Slip(
         "table without a stream",
-        'POLLER_TABLE="NoStream": the table has no stream; enable one with NEW_IMAGE',
+        'POLLER_TABLE="NoStream": the table has no stream; enable one with NEW_AND_OLD_IMAGES',
         {"POLLER_TABLE": "NoStream"},
     ),
     Slip(
