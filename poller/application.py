@@ -15,7 +15,8 @@ from poller.assemble import Assembled, assemble
 from poller.decide.filter import Filter
 from poller.decide.retry import Backoff
 from poller.errors import ConfigurationError
-from poller.events import Event, StartupFailed, StartupWaiting, TaskFailed
+from poller.events import Event, SettingsDoubtful, StartupFailed, StartupWaiting, TaskFailed
+from poller.filters import filter_doubts
 from poller.observe.log import whereabouts
 from poller.settings import Settings
 from poller.startup import Found, Startup, World, view_faults
@@ -112,6 +113,8 @@ class Application:
         self._settings, self._filters = settings, filters
         if self._assembled is not None:
             self._assembled.adjust(settings, filters)
+        for doubt in filter_doubts(settings, filters):
+            self._world.emit(SettingsDoubtful(stream=self._stream, text=doubt))
 
     def check(self, settings: Settings, filters: Sequence[Filter]) -> None:
         """ConfigurationError: on the stream that is read these can never match."""

@@ -24,6 +24,7 @@ from poller.decide.succession import foreign
 from poller.decide.trouble import Trouble
 from poller.errors import AccessDenied, AwsError, ConfigurationError, InvalidRequest, NotFound
 from poller.events import DaemonReady, Emit, LeaseTableCreated, SettingsDoubtful, StartupContinued, StartupWaiting
+from poller.filters import filter_doubts
 from poller.model import Lease, QueueInfo, StreamInfo
 from poller.run.ports import Clock
 from poller.run.traced import Tracing
@@ -261,7 +262,12 @@ class Startup:
                 raise disabled
         for fault in (*view_faults(settings, stream, filters), *self._account_faults(stream, routes)):
             raise fault
-        for doubt in (*route_doubts(settings), *queue_doubts(settings), *view_doubts(settings, stream)):
+        for doubt in (
+            *route_doubts(settings),
+            *queue_doubts(settings),
+            *filter_doubts(settings, filters),
+            *view_doubts(settings, stream),
+        ):
             self._doubt(doubt)
         if before_writing is not None:
             rows = await self._patiently("lease table", lambda: self._rows_so_far(aws, table))

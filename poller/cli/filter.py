@@ -113,7 +113,7 @@ def _of_route(name: str | None, config: Path | None) -> Filter:
 
 
 def _print(compiled: Filter, verdicts: list[Verdict]) -> None:
-    from poller.inspect.filters import doubts  # noqa: PLC0415
+    from poller.filters import doubts  # noqa: PLC0415
 
     click.echo(f"filter: {compiled.text}")
     for doubt in doubts(compiled):
@@ -157,7 +157,7 @@ def _failures(verdicts: list[Verdict]) -> list[tuple[str, int]]:
 def _print_json(compiled: Filter, verdicts: list[Verdict]) -> None:
     import json  # noqa: PLC0415
 
-    from poller.inspect.filters import doubts  # noqa: PLC0415
+    from poller.filters import doubts  # noqa: PLC0415
 
     matched = sum(verdict.match for verdict in verdicts)
     shown: dict[str, Any] = {

@@ -13,7 +13,7 @@ from poller.aws.survey import caller, endpoints
 from poller.decide.filter import Filter
 from poller.errors import AwsError, PollerError
 from poller.events import ApiCalled, Event
-from poller.inspect import filters as filter_check
+from poller.filters import doubts
 from poller.inspect.findings import Finding, fault, ok, unknown, warning
 from poller.inspect.leases import lease_findings
 from poller.inspect.queues import route_findings
@@ -76,19 +76,19 @@ class Check:
 
     def _settings_findings(self) -> list[Finding]:
         mend = "name a dead_letter_queue"
-        doubts = [warning("settings", text, mend) for text in route_doubts(self._settings)]
+        found = [warning("settings", text, mend) for text in route_doubts(self._settings)]
         mend = "give them one route, with several patterns in its filter, or a queue each"
-        doubts += [warning("settings", text, mend) for text in queue_doubts(self._settings)]
+        found += [warning("settings", text, mend) for text in queue_doubts(self._settings)]
         if absent := missing(self._settings):
-            doubts.append(fault("traces", absent))
-        return doubts or [ok("settings", f"valid, {len(self._settings.routes)} {_s('route', self._settings.routes)}")]
+            found.append(fault("traces", absent))
+        return found or [ok("settings", f"valid, {len(self._settings.routes)} {_s('route', self._settings.routes)}")]
 
     def _filter_findings(self) -> Iterator[Finding]:
         for route, compiled in zip(self._settings.routes, self._filters, strict=True):
             part = f"filter of route {route.name}"
             yield ok(part, f"wants {compiled.text}")
             mend = f"see what it does: poller filter test --route {route.name} --record FILE"
-            yield from (warning(part, text, mend) for text in filter_check.doubts(compiled))
+            yield from (warning(part, text, mend) for text in doubts(compiled))
 
     # --- with AWS -----------------------------------------------------------------------------------------------------
 
