@@ -40,14 +40,14 @@ fuzz: .venv/ready ## The fuzzers for longer, with new examples each time (FUZZ=2
 
 check: .venv/ready lint types layers ## Only lint, types and layers
 
-lint: .venv/ready
+lint: .venv/ready ## Only ruff
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 
-types: .venv/ready
+types: .venv/ready ## Only mypy
 	.venv/bin/mypy
 
-layers: .venv/ready
+layers: .venv/ready ## Only import-linter, which holds the floors of the code apart
 	.venv/bin/lint-imports
 
 format: .venv/ready ## Let ruff format and mend what it can

@@ -14,7 +14,7 @@ NAVIGATION = {
     "Begin": ["quick-start", "how-it-works", "delivery", "from-lambda", "from-pipes", "from-kcl"],
     "Run it": ["deploy", "iam", "security", "fleet", "cost", "performance", "compared", "kcl"],
     "Look after it": ["status-page", "runbook", "leases", "dead-letters", "replay", "traces"],
-    "Look it up": ["settings", "commands", "metrics", "events", "glossary"],
+    "Look it up": ["filters", "settings", "commands", "metrics", "events", "glossary"],
     "Trust it": ["reliability", "chaos", "fuzzing", "benchmarks"],
     "Change it": ["contributing", "architecture", "decisions/index"],
 }

@@ -571,7 +571,7 @@ class CheckpointWritten(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckpointFailed(Event):
-    """The checkpoint could not be written; it is tried again as long as the lease holds (`LeaseTableFailing` tells)."""
+    """The checkpoint could not be written; it is tried again as long as the lease holds (see `lease_table_failing`)."""
 
     level: ClassVar[Level | None] = None
     stream: str

@@ -116,7 +116,7 @@ async def find_stream(settings: Settings, aws: Aws) -> StreamInfo:
         setting = "stream.arn" if stream.arn is not None else "stream.table"
         raise settings.fault(setting, f"there is no such thing in {aws.region}: {error}") from error
     if found is None:
-        raise settings.fault("stream.table", "the table has no stream; enable one with NEW_IMAGE")
+        raise settings.fault("stream.table", "the table has no stream; enable one with NEW_AND_OLD_IMAGES")
     return found
 
 

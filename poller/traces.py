@@ -20,7 +20,8 @@ def missing(settings: Settings) -> ConfigurationError | None:
     """What to raise if the settings want traces, and what makes them is not installed."""
     if not settings.trace.enabled or all(map(_is_there, _NEEDED)):
         return None
-    problem = "OpenTelemetry is not installed; pip install 'dynamodb-stream-poller[otel]'"
+    mend = "pip install 'dynamodb-stream-poller[otel]', in a checkout pip install '.[otel]'"
+    problem = f"OpenTelemetry is not installed; {mend}"
     return settings.fault(_SETTING, problem)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -67,16 +67,11 @@ class Block(NamedTuple):
     rows: list[Row]
 
 
-def _settings(settings: Settings) -> Iterator[Row]:
-    """As described, with the shipped filter where a route has none of its own: that is what is in force."""
-    import json  # noqa: PLC0415
-
+def _settings(settings: Settings) -> Sequence[Row]:
     from poller.decide.filter import DEFAULT_PATTERN  # noqa: PLC0415
     from poller.settings import describe  # noqa: PLC0415
 
-    unset = {f"route.{index}.filter" for index, route in enumerate(settings.routes) if route.filter is None}
-    for row in describe(settings):
-        yield row._replace(value=json.dumps([DEFAULT_PATTERN])) if row.setting in unset else row
+    return describe(settings, DEFAULT_PATTERN)
 
 
 def _aws_variables(environ: Mapping[str, str]) -> Iterator[Row]:

@@ -325,10 +325,11 @@ def _given(ctx: click.Context, name: str) -> bool:
 
 def _refuse_options(ctx: click.Context) -> None:
     names = {"everything": "--all", "watch": "--watch", "every_s": "--every", "look_for_s": "--look-for"}
-    names["as_json"] = "--json"
     for name, option in names.items():
         if _given(ctx, name):
-            raise click.UsageError(f"{option} belongs behind `poller leases {ctx.invoked_subcommand}`, or nowhere.")
+            raise click.UsageError(f"{option} shows the table; it does not go with `{ctx.invoked_subcommand}`.")
+    if _given(ctx, "as_json"):
+        raise click.UsageError(f"--json belongs behind `poller leases {ctx.invoked_subcommand}`.")
 
 
 def _check_together(ctx: click.Context, *, watch: bool) -> None:

@@ -47,7 +47,7 @@ def _only_one(_ctx: click.Context, _param: click.Parameter, paths: tuple[Path, .
     return paths[0] if paths else None
 
 
-_HELP: Final = "Settings in TOML; POLLER_* environment variables go before the file."
+_HELP: Final = "Settings in TOML; POLLER_* environment variables override the file."
 _config: Final = partial(
     click.option,
     cls=_Files,

@@ -76,12 +76,12 @@ class Check:
 
     def _settings_findings(self) -> list[Finding]:
         mend = "name a dead_letter_queue"
-        doubts = [warning("settings", text, mend) for text in route_doubts(self._settings)]
+        found = [warning("settings", text, mend) for text in route_doubts(self._settings)]
         mend = "give them one route, with several patterns in its filter, or a queue each"
-        doubts += [warning("settings", text, mend) for text in queue_doubts(self._settings)]
+        found += [warning("settings", text, mend) for text in queue_doubts(self._settings)]
         if absent := missing(self._settings):
-            doubts.append(fault("traces", absent))
-        return doubts or [ok("settings", f"valid, {len(self._settings.routes)} {_s('route', self._settings.routes)}")]
+            found.append(fault("traces", absent))
+        return found or [ok("settings", f"valid, {len(self._settings.routes)} {_s('route', self._settings.routes)}")]
 
     def _filter_findings(self) -> Iterator[Finding]:
         for route, compiled in zip(self._settings.routes, self._filters, strict=True):

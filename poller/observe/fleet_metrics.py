@@ -48,7 +48,7 @@ class FleetMetrics:
         on = "stream"
         self._shards = Gauge(registry, "shards", "The stream's shards by state, as this worker sees them.", on, "state")
         self._held = Gauge(registry, "leases_held", "Leases that this worker holds.", on)
-        self._workers = Gauge(registry, "workers", "Workers alive, this one included.", on)
+        self._workers = Gauge(registry, "workers", "Workers alive that hold leases, and this one.", on)
         self._taken = Counter(registry, "leases_taken_total", "Leases that this worker took, by reason.", on, "reason")
         self._lost = Counter(registry, "leases_lost_total", "Leases lost without giving them back.", on, "reason")
         self._operations = Counter(

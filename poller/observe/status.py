@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from poller.decide.filter import DEFAULT_PATTERN
 from poller.events import SeenLease
 from poller.observe.flow import Counts, Steps
 from poller.observe.health import Bounds, Reason, readiness
@@ -59,7 +60,10 @@ class Report:
         self._bounds = Bounds.of(settings)
         self._settings_json = msgspec.Raw(
             msgspec.json.encode(
-                [{"setting": row.setting, "value": row.value, "origin": str(row.origin)} for row in describe(settings)]
+                [
+                    {"setting": row.setting, "value": row.value, "origin": str(row.origin)}
+                    for row in describe(settings, DEFAULT_PATTERN)
+                ]
             )
         )
 

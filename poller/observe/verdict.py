@@ -244,8 +244,8 @@ def _dead_letters(seen: Seen, reasons: Sequence[Reason]) -> tuple[Level, str]:
     waiting = max(1, sum(seen.known.routes[name].dead_letters_waiting for name in names))
     what = "A refused record" if waiting == 1 else f"{waiting:,} refused records"
     where = f"route {names[0]}" if len(names) == 1 else f"routes {_listed(names)}"
-    verb = "has" if waiting == 1 else "have"
-    text = f"{what} of {where} {verb} not been stored as dead letters for {seen.lasting(reasons)}, and reading waits"
+    stored = "has not been stored as a dead letter" if waiting == 1 else "have not been stored as dead letters"
+    text = f"{what} of {where} {stored} for {seen.lasting(reasons)}, and no checkpoint passes what is not stored"
     return Level.TROUBLE, text + _first_lost(seen)
 
 

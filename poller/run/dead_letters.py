@@ -135,7 +135,7 @@ class DeadLetters:
         for one in batch:
             self._letters.remove(one)
             owner.take_back(one.entry, _NO_QUEUE_WAIT_S)
-        self._failed(batch[0], "NoDeadLetterQueue", "the route has no dead-letter queue; its checkpoint waits")
+        self._failed(batch[0], "NoDeadLetterQueue", "the route has no dead-letter queue; name one and restart")
         return 0.0
 
     async def _write_some(self, batch: Sequence[_Letter]) -> tuple[list[_Letter], float]:

@@ -29,6 +29,11 @@ class Changes:
     need_restart: tuple[str, ...]
 
 
+def changes_at_work(section: str, field: str) -> bool:
+    """Is this setting taken over while the daemon runs?"""
+    return field in (_AT_WORK_IN_ROUTE if section == "route" else _AT_WORK.get(section, frozenset()))
+
+
 def compare(old: Settings, new: Settings) -> Changes:
     """What `new` changes of `old`. Routes are told by name; one more or less, or in another order, needs a restart."""
     merging = _Merging()

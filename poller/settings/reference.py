@@ -17,6 +17,7 @@ from annotated_types import Ge, Gt, Le
 from pydantic import AfterValidator, BaseModel
 from pydantic.fields import FieldInfo
 
+from poller.settings.changes import changes_at_work
 from poller.settings.model import ROUTES_MAX, Settings
 from poller.settings.sections import RouteSettings
 from poller.settings.sources import variables
@@ -31,7 +32,7 @@ _HEAD: Final = f"""\
 # Settings
 
 Every setting: its name in the TOML file (`poller run --config FILE`, or `POLLER_CONFIG=FILE`), the environment variable
-that goes before the file, what it may be, and its default. Durations carry their unit (`ms`, `s`, `m`, `h`, `d`), sizes
+that overrides the file, what it may be, and its default. Durations carry their unit (`ms`, `s`, `m`, `h`, `d`), sizes
 too (`B`, `KiB`, `MiB`, `GiB`). Default "as told": nothing, or what its text says.
 [config/poller.toml](../config/poller.toml) is a file with all of them.
 
@@ -39,6 +40,8 @@ too (`B`, `KiB`, `MiB`, `GiB`). Default "as told": nothing, or what its text say
   and so on.
 - A setting that cannot be used ends the start with exit code 2, and one line that names it, its value and the mend.
 - `poller config show` prints what is in force, and where each comes from.
+- SIGHUP (`kill -HUP`) reads the file again. What is marked "SIGHUP" is taken over at work, all else needs a restart; so
+  does a variable, since those of a running process do not change.
 - Of several routes ({ROUTES_MAX} at most) each is a `[[route]]` in the file. The variables of a route describe the only
   one.
 - Of several streams in one process, each is a file of its own; variables for `[stream]`, `lease.table` and `[[route]]`
@@ -49,12 +52,13 @@ This page is generated (`python -m poller.settings.reference > docs/settings.md`
 
 
 class Row(NamedTuple):
-    """One setting. `bounds` and `default` are Markdown."""
+    """One setting. `bounds` and `default` are Markdown; `at_work`: SIGHUP takes it over."""
 
     path: str
     variable: str
     bounds: str
     default: str
+    at_work: bool
     text: str
 
 
@@ -66,7 +70,8 @@ def rows(comments: Mapping[str, str]) -> Iterator[Row]:
             text = comments[path]
             if not (mentioned := _VARIABLE.search(text)) or mentioned[1] != variables()[path]:
                 raise KeyError(f"config/poller.toml names another variable for {path}")
-            yield Row(path, variables()[path], _bounds(field), _default(model, name, field), _VARIABLE.sub("", text))
+            at_work, default = changes_at_work(section, name), _default(model, name, field)
+            yield Row(path, variables()[path], _bounds(field), default, at_work, _VARIABLE.sub("", text))
 
 
 def comments_of(text: str) -> dict[str, str]:
@@ -93,7 +98,7 @@ def markdown(text: str) -> str:
             section = row.path.partition(".")[0]
             about = [f"{_plain(comments[section])}\n"] if comments[section] else []
             lines += [f"## {section}\n", *about]
-        facts = f"`{row.variable}` · {row.bounds} · default: {row.default}"
+        facts = f"`{row.variable}` · {row.bounds} · default: {row.default}{' · SIGHUP' if row.at_work else ''}"
         lines += [f"### {row.path}\n", f"{facts}\n", f"{_plain(row.text)}\n"]
     return "\n".join(lines)
 

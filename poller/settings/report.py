@@ -18,10 +18,16 @@ class Row(NamedTuple):
     origin: Origin
 
 
-def describe(settings: Settings) -> Sequence[Row]:
-    """All settings in the file's order, users and passwords in URLs masked; `-`: not set, and without a default."""
+def describe(settings: Settings, default_pattern: Mapping[str, Any]) -> Sequence[Row]:
+    """All settings in the file's order, users and passwords in URLs masked; `-`: not set, and without a default.
+
+    `default_pattern`: the filter that is in force where a route has none of its own.
+    """
     values = settings.model_dump(mode="json", by_alias=True)
     values["lease"]["table"] = settings.lease_table
+    for route in values["route"]:
+        if route["filter"] is None:
+            route["filter"] = [default_pattern]
     return [Row(path, masked(_text(value)), settings.origin(path)) for path, value in _flat(values)]
 
 

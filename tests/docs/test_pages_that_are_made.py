@@ -58,3 +58,16 @@ def test_bounds_are_told_of_times_sizes_numbers_words_and_names() -> None:
     assert told["log.level"] == '`"debug"`, `"info"`, `"warning"`, `"error"`'
     assert told["route.name"] == '1 to 64 of a-z, A-Z, 0-9, "_" and "-"'
     assert told["http.enabled"] == "`true`, `false`"
+
+
+def test_the_page_marks_what_sighup_takes_over() -> None:
+    at_work = {row.path for row in of_settings.rows(of_settings.comments_of(SETTINGS_FILE)) if row.at_work}
+    assert at_work == {
+        "log.level",
+        "polling.requests_per_second_per_shard",
+        "route.filter",
+        "route.changed",
+        "route.max_attempts",
+        "route.max_record_age",
+        "route.messages_per_second",
+    }

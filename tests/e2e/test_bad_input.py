@@ -360,7 +360,7 @@ NAMED = [
     ),
     Slip(
         "table without a stream",
-        'POLLER_TABLE="NoStream": the table has no stream; enable one with NEW_IMAGE',
+        'POLLER_TABLE="NoStream": the table has no stream; enable one with NEW_AND_OLD_IMAGES',
         {"POLLER_TABLE": "NoStream"},
     ),
     Slip(
@@ -649,6 +649,18 @@ def test_a_slip_in_what_the_settings_name_ends_with_2_and_one_line(
 ) -> None:
     assert outcome(named) == Outcome(2, f"poller: {place.filled(named.line)}\n")
     assert place.written(named.name) == []
+
+
+def test_a_filter_on_a_name_that_no_record_has_is_a_warning(place: Place, tmp_path: Path) -> None:
+    pattern = '{"dynamodb": {"newImage": {"phase": {"S": ["FILE_UPLOAD_COMPLETE"]}}}}'
+    with Daemon(place.environment("misspelt", {"POLLER_FILTER": pattern}), tmp_path / "log.jsonl") as daemon:
+        daemon.wait_for("daemon_ready")
+        daemon.terminate()
+
+    [doubt] = daemon.events("settings_doubtful")
+    assert doubt["text"].startswith(
+        "filter of route default: reads dynamodb.newImage, which no record has: it can never match; a record has"
+    )
 
 
 def test_changed_without_old_images_is_a_warning(place: Place, tmp_path: Path) -> None:

@@ -75,9 +75,14 @@ def test_sighup_takes_over_what_can_be_and_a_bad_file_changes_nothing(remote: Re
         remote.put(TABLE, shard, {"key": "removed", "event_name": "REMOVE"})
         wait_until(lambda: received(remote)[2:] == ["removed"], lambda: str(received(remote)))
 
+        write(config, filter="""'{"eventName": ["DELETE"]}'""", level="warning", attempts=5)
+        assert str(reload("settings_doubtful", 2)["text"]).startswith(
+            'filter of route jobs: wants eventName ["DELETE"]'
+        )
+
         config.write_text(write_again.replace('"warning"', '"info"'), encoding="utf-8")
         said = reload("settings_reloaded", 1)
-        assert said["applied"] == ["log.level"]
+        assert said["applied"] == ["log.level", "route jobs.filter"]
         assert said["need_restart"] == ["route jobs.batch_size"]
         assert daemon.terminate()[0] == 0
 

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import event, example, given
 from hypothesis import strategies as st
 
+from poller.decide.filter import DEFAULT_PATTERN
 from poller.errors import ConfigurationError
 from poller.settings import InvalidSettings, Settings, describe, load, load_all
 from poller.settings.sources import sections, variables
@@ -86,7 +87,7 @@ def check_line(line: str, names: Collection[str]) -> None:
 
 def check_settings(settings: Settings) -> None:
     """They can be shown, and what is shown keeps the secrets."""
-    for row in describe(settings):
+    for row in describe(settings, DEFAULT_PATTERN):
         assert SECRET not in row.value
         assert str(row.origin)
 

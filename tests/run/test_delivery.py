@@ -457,7 +457,8 @@ def test_without_a_dead_letter_queue_a_bad_record_holds_the_checkpoint_and_nobod
         async with rig.running():
             await clock.sleep(300)
             assert sorted(rig.received()) == sorted(expected)
-            assert rig.said(DeadLetterFailing)
+            told = {event.error for event in rig.said(DeadLetterFailing)}
+            assert told == {"NoDeadLetterQueue: the route has no dead-letter queue; name one and restart"}
             rig.queue.refuse = lambda _: None
             await rig.until(lambda: "bad/1" in rig.received())
 

@@ -37,3 +37,11 @@ def test_a_metric_has_the_name_by_which_it_is_asked_for_its_type_and_its_labels(
     assert kinds["poller_delivery_latency_seconds"] == ("histogram", ("stream", "route"))
     assert kinds["poller_build_info"] == ("gauge", ("python", "version"))
     assert kinds["poller_ready"] == ("gauge", ())
+
+
+def test_a_label_shows_the_values_that_are_there_from_the_start() -> None:
+    values = {row.name: row.values for row in reference.rows()}
+    assert values["poller_records_dead_lettered_total"].keys() == {"reason"}
+    assert "max_attempts" in values["poller_records_dead_lettered_total"]["reason"]
+    assert values["poller_shards"]["state"] == ["reading", "waiting_for_parent", "draining", "unowned", "finished"]
+    assert values["poller_send_errors_total"] == values["poller_build_info"] == {}

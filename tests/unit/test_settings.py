@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from poller.decide.filter import DEFAULT_PATTERN
 from poller.model import Position
 from poller.settings import RouteSettings, Settings, describe, load
 from poller.settings.sources import sections, variables
@@ -135,7 +136,9 @@ def test_the_file_may_be_named_by_a_variable_and_the_command_line_goes_before_it
 def test_a_file_may_be_as_editors_of_windows_write_it(before: str, line_end: str, tmp_path: Path) -> None:
     file = tmp_path / "poller.toml"
     file.write_bytes(f"{before}[stream]\ntable = 'Orders'\n".replace("\n", line_end).encode())
-    row = next(row for row in describe(load({"POLLER_QUEUE": "jobs"}, file)) if row.setting == "stream.table")
+    row = next(
+        row for row in describe(load({"POLLER_QUEUE": "jobs"}, file), DEFAULT_PATTERN) if row.setting == "stream.table"
+    )
     assert (row.value, str(row.origin)) == ("Orders", "file poller.toml, line 2")
 
 
@@ -223,7 +226,7 @@ def test_a_size_is_a_whole_number_and_its_unit(text: str, size_bytes: int) -> No
 
 def test_describing_names_each_value_as_its_user_would_write_it_and_where_it_comes_from(write: WriteFile) -> None:
     file = write('[stream]\ntable = "Uploads"\n\n[lease]\nduration = "120s"\n')
-    rows = {row.setting: row for row in describe(load({"POLLER_QUEUE": "jobs"}, file))}
+    rows = {row.setting: row for row in describe(load({"POLLER_QUEUE": "jobs"}, file), DEFAULT_PATTERN)}
     told = {name: (rows[name].value, str(rows[name].origin)) for name in rows}
     assert told["stream.table"] == ("Uploads", "file poller.toml, line 2")
     assert told["lease.duration"] == ("2m", "file poller.toml, line 5")
@@ -234,13 +237,16 @@ def test_describing_names_each_value_as_its_user_would_write_it_and_where_it_com
 
 
 def test_describing_has_a_row_for_every_setting() -> None:
-    settings = {re.sub(r"\.\d+\.", ".", row.setting) for row in describe(load(SMALLEST, None))}
+    settings = {re.sub(r"\.\d+\.", ".", row.setting) for row in describe(load(SMALLEST, None), DEFAULT_PATTERN)}
     assert settings == set(variables())
 
 
 def test_describing_masks_passwords_in_urls() -> None:
     queue = "https://user:secret@sqs.example.com/1/jobs"
-    rows = {row.setting: row.value for row in describe(load({"POLLER_TABLE": "Uploads", "POLLER_QUEUE": queue}, None))}
+    rows = {
+        row.setting: row.value
+        for row in describe(load({"POLLER_TABLE": "Uploads", "POLLER_QUEUE": queue}, None), DEFAULT_PATTERN)
+    }
     assert rows["route.0.queue"] == "https://***@sqs.example.com/1/jobs"
 
 
@@ -256,8 +262,8 @@ def test_the_shipped_file_loads() -> None:
 def test_the_shipped_file_shows_every_setting_with_its_true_default() -> None:
     shipped = load({}, CONFIG / "poller.toml")
     defaults = load({"POLLER_TABLE": "AnalysisMetadataTable", "POLLER_QUEUE": "analysis-jobs"}, None)
-    in_force = {row.setting: row.value for row in describe(shipped)}
-    by_default = {row.setting: row.value for row in describe(defaults)}
+    in_force = {row.setting: row.value for row in describe(shipped, DEFAULT_PATTERN)}
+    by_default = {row.setting: row.value for row in describe(defaults, DEFAULT_PATTERN)}
     worker = "lease.worker_id"
     assert in_force | {worker: ""} == by_default | {worker: ""}
 
@@ -267,7 +273,8 @@ def test_the_shipped_file_shows_every_setting_with_its_true_default() -> None:
     assert shown == {section: list(names) for section, names in sections().items()}
     for setting, value in by_default.items():
         section, name = setting.replace(".0.", ".").split(".")
-        has_fixed_default = value != "-" and setting not in (worker, "lease.table")
+        # A filter has one, and stands there as an example as well, since an own one takes its place.
+        has_fixed_default = value != "-" and setting not in (worker, "lease.table", "route.0.filter")
         table = active[section][0] if section == "route" else active[section]
         assert (name in table) == has_fixed_default, (
             f"{setting} must be {'in force' if has_fixed_default else 'an example'}"

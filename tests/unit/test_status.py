@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from poller.decide.filter import DEFAULT_PATTERN
 from poller.events import (
     CheckpointWritten,
     DaemonReady,
@@ -309,6 +310,7 @@ def test_it_says_which_settings_are_in_force_and_where_they_come_from() -> None:
     settings = {row["setting"]: (row["value"], row["origin"]) for row in status["settings"]}
     assert settings["lease.duration"] == ("20s", "environment variable POLLER_LEASE__DURATION")
     assert settings["checkpoint.interval"] == ("1s", "default")
+    assert settings["route.0.filter"] == (json.dumps([DEFAULT_PATTERN]), "default")
     assert status["bounds_seconds"]["unrenewed"] == 40.0
 
 

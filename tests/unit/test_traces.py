@@ -35,7 +35,7 @@ from tests.memory.clock import ManualClock
 from tests.memory.queue import MemoryQueue
 
 SETTINGS = {"POLLER_TABLE": "orders", "POLLER_QUEUE": "jobs", "AWS_REGION": "eu-west-1"}
-MEND = "pip install 'dynamodb-stream-poller[otel]'"
+MEND = "pip install 'dynamodb-stream-poller[otel]', in a checkout pip install '.[otel]'"
 WANTED = SETTINGS | {"POLLER_TRACE__ENABLED": "true"}
 
 

@@ -255,8 +255,8 @@ def test_a_dead_letter_that_cannot_be_stored() -> None:
     assert Story(*AT_WORK, unsettled(), failing).alive(60.0).verdict == (
         Level.TROUBLE,
         (
-            "A refused record of route default has not been stored as dead letters for 1 min, and reading waits;"
-            " the first is lost in 23 h 59 min."
+            "A refused record of route default has not been stored as a dead letter for 1 min, and no checkpoint passes"
+            " what is not stored; the first is lost in 23 h 59 min."
         ),
     )
 
