@@ -420,7 +420,7 @@ class Delivery:
         )
 
     def _mark_retrying(self, entry: Entry) -> None:
-        if entry.first_failed_s is not None:
+        if entry.first_failed_s is not None or entry.tenure.over:  # nobody would take back what is said of a lost one
             return
         entry.first_failed_s = self._clock.wall()
         of_shard = self._retrying.setdefault(entry.tenure.shard_id, {})

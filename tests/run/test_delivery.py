@@ -222,6 +222,35 @@ def test_since_when_a_shard_is_retrying_is_said_and_taken_back() -> None:
     run(story)
 
 
+def test_a_send_that_fails_after_its_lease_was_lost_leaves_nothing_behind_that_is_retried() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(max_attempts=50))
+        answered = asyncio.Event()
+
+        async def held(operation: str, name: str) -> None:
+            await answered.wait()
+            raise fault(Unavailable, operation, name, "ServiceUnavailable")
+
+        rig.queue.before = held
+        rig.upload("a")
+        async with rig.running() as worker:
+            await clock.sleep(5)
+            rig.leases.before = failing(lambda op, name: fault(Unavailable, op, name, "ServiceUnavailable"))
+            await rig.until(lambda: bool(rig.said(LeaseLost)))
+            answered.set()
+            await clock.sleep(1)
+            (delivery,) = worker.deliveries
+            assert delivery._retrying == {}
+            assert rig.said(ShardRetrying) == []  # it is for the next owner to say
+            rig.queue.before = open_gate
+            rig.queue.refuse = refusing("a", times=3)
+            rig.leases.before = open_gate
+            await rig.until(lambda: rig.received() == ["a/1"])
+        assert [event.since_s is not None for event in rig.said(ShardRetrying)] == [True, False]
+
+    run(story)
+
+
 def test_after_a_lost_answer_the_same_entries_go_again_under_the_same_deduplication_id() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock)
