@@ -152,7 +152,9 @@ class Worker:
             if not self._looked.is_set():
                 self.follower.begin(self.rows.values())
             rows = self.follower.rows(self.rows.values())
-            if self.follower.over(rows, self.rows.values()) and await self._close_rows(rows):
+            if not self.follower.over(rows, self.rows.values()):
+                self._readers.read_on()  # a stream that seemed to be gone is there again
+            elif await self._close_rows(rows):
                 self.follower.switch()
                 rows = self.follower.rows(self.rows.values())
                 if not rows:
