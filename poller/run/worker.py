@@ -171,8 +171,10 @@ class Worker:
         try:
             if unplaced:
                 await self.follower.place(unplaced)
-        except (Throttled, Unavailable, LeaseConflict):
-            pass  # asked again in a moment
+        except LeaseConflict:
+            pass  # the next look shows the row as it is
+        except (Throttled, Unavailable) as error:
+            self._census.say_failed(error, _LOOK_AGAIN_S)
         except AwsError as error:
             self._census.say_failed(error, self._shares.look_every_s)
             return False  # nothing will change that soon, and the other shards must be read
