@@ -156,6 +156,8 @@ class Delivery:
 
     def adjust(self, limits: RouteLimits) -> None:
         """Other limits from now on, also for what waits already."""
+        if limits.messages_per_second != self._limits.messages_per_second:
+            self._free_at = 0.0  # by the old rate, that may be minutes away
         self._limits = limits
         self._lanes.limits = limits.batch
         self._wake.set()

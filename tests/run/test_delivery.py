@@ -497,6 +497,19 @@ def test_at_most_so_many_messages_a_second_are_sent() -> None:
     run(story)
 
 
+def test_another_rate_is_in_force_at_once_and_not_after_the_pause_that_the_old_one_asked_for() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(messages_per_second=0.1))
+        rig.uploads(20)
+        async with rig.running() as worker:
+            await rig.until(lambda: len(rig.received()) == 10)
+            (delivery,) = worker.deliveries
+            delivery.adjust(replace(delivery._limits, messages_per_second=None))
+            await rig.until(lambda: len(rig.received()) == 20, at_most_s=1.0)
+
+    run(story)
+
+
 def test_several_batches_are_under_way_at_once() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock, Options(batches_in_flight=4))
