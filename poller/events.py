@@ -358,7 +358,10 @@ class StartTimeUnsupported(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataLost(Event):
-    """Records are gone that were never read: `reason` trimmed, or stream_gone. `action` is what is done now."""
+    """Records are gone that were never read: `reason` trimmed, shard_gone, or stream_gone.
+
+    `action` is what is done now.
+    """
 
     level: ClassVar[Level | None] = "error"
     stream: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
@@ -134,13 +134,6 @@ class Lanes(Generic[E]):
             self._behind[lane] = kept
         self.done(lost_heads, 0.0)
         return before - self._count
-
-    def entries(self) -> Iterator[E]:
-        """Every entry that is not out, in no particular order."""
-        yield from (entry for entry, _ in self._ready)
-        yield from (entry for _, _, entry in self._resting)
-        for behind in self._behind.values():
-            yield from behind or ()
 
     def _due(self, now: float) -> bool:
         # The comparison is the one that wait_s() makes, so that a caller who slept as long as it said finds a batch

@@ -11,7 +11,7 @@ from poller.observe.series import Codes, Counter, Gauge, Handlers, Histogram
 
 # Label values that exist at 0 from the start; others are counted as they come.
 EVENTS: Final = ("INSERT", "MODIFY", "REMOVE")
-LOSSES: Final = ("trimmed", "stream_gone")
+LOSSES: Final = ("trimmed", "shard_gone", "stream_gone")
 DEAD_LETTERS: Final = ("refused", "max_attempts", "max_record_age", "too_large", "undecodable", "no_image")
 RESENDS: Final = ("no_answer",)
 

@@ -158,6 +158,8 @@ class Delivery:
 
     def adjust(self, limits: RouteLimits) -> None:
         """Other limits from now on, also for what waits already."""
+        if limits.messages_per_second != self._limits.messages_per_second:
+            self._free_at = 0.0  # by the old rate, that may be minutes away
         self._limits = limits
         self._lanes.limits = limits.batch
         self._wake.set()
@@ -423,7 +425,7 @@ class Delivery:
         )
 
     def _mark_retrying(self, entry: Entry) -> None:
-        if entry.first_failed_s is not None:
+        if entry.first_failed_s is not None or entry.tenure.over:  # nobody would take back what is said of a lost one
             return
         entry.first_failed_s = self._clock.wall()
         of_shard = self._retrying.setdefault(entry.tenure.shard_id, {})

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from poller.decide.lineage import Start, below, new_leases, removable, start_of, unexplained_parents
 from poller.decide.retry import Backoff
-from poller.errors import AwsError, DataTrimmed, InvalidRequest, LeaseConflict, NotFound
+from poller.errors import AwsError, DataTrimmed, InvalidRequest, LeaseConflict, NotFound, Unavailable
 from poller.events import Discovered, Emit, LeaseOperation
 from poller.model import LATEST, TRIM_HORIZON, Lease, Position, Shard, ShardPage, StreamInfo
 from poller.run.ports import Clock, LeaseTable, Limiter, StreamSource
@@ -303,6 +303,12 @@ class Discovery:
         try:
             created = await self._table.create(lease)
             result = "ok" if created else "conflict"
+        except (
+            NotFound
+        ) as error:  # the lease table is away: of the stream, which may be gone as well, that says nothing
+            raise Unavailable(
+                str(error), operation=error.operation, resource=error.resource, code=error.code, answered=True
+            ) from error
         finally:
             self._emit(LeaseOperation(stream=self.stream.table, operation="create", result=result))
         return created

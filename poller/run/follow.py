@@ -16,13 +16,17 @@ from poller.decide.lineage import (
     undecided,
 )
 from poller.decide.succession import current_arn, next_arn, rows_of, superseded, table_name_of, taken_up
-from poller.errors import DataTrimmed, NotFound
+from poller.decide.trouble import Trouble
+from poller.errors import AwsError, DataTrimmed, NotFound
 from poller.events import DataLost, Emit, StreamEnded, StreamReplaced, StreamSwitched
 from poller.model import TRIM_HORIZON, Lease, Position, Shard, StreamInfo
 from poller.run.discovery import Discovery
 from poller.run.ports import Clock, LeaseTable, Limiter, StreamSource, Tables
 
-_NOT_FOUND_MAX = 3
+# How often, and for how long, a stream must not be found before it is gone: sooner than a shard of it is
+# (`poller.run.shard`), so that this is what is said.
+_GONE_AFTER = 3
+_GONE_S = 2.0
 # How late the children of a shard may be listed at the very end of a stream.
 _LATE_CHILDREN_S = 8.0
 # How many rows are looked into in one look at the table: each costs two calls.
@@ -33,7 +37,8 @@ class Follower:
     """The stream that is being read, and what is known of its shards.
 
     `table` is the table's name when the stream was found by it: then a newer stream of the table is followed. None: the
-    stream was given by its ARN, and only that one is read.
+    stream was given by its ARN, and only that one is read. `on_other_view` is called when a stream is found to have
+    another view type than the one before: filters may look for an image that its records do not carry.
     """
 
     def __init__(
@@ -51,7 +56,9 @@ class Follower:
         emit: Emit,
         rng: random.Random,
     ) -> None:
+        self.on_other_view: Callable[[StreamInfo], None] = lambda _: None
         self._latest = stream
+        self._view_type = stream.view_type
         self._table = table
         self._start = start
         self._tables = tables
@@ -66,7 +73,8 @@ class Follower:
         self._end_said = False
         self._seen_at: dict[str, float] = {}  # when a look first showed each row
         self._finished_at = math.inf
-        self._not_found = 0
+        self._absence = Trouble()
+        self._gone = False
         self._open(stream, start)
 
     def _open(self, stream: StreamInfo, start: Start) -> None:
@@ -86,11 +94,6 @@ class Follower:
     @property
     def stream(self) -> StreamInfo:
         return self.discovery.stream
-
-    @property
-    def _gone(self) -> bool:
-        """Not found several times in a row: a service may err once."""
-        return self._not_found >= _NOT_FOUND_MAX
 
     @property
     def shards(self) -> Mapping[str, Shard]:
@@ -204,13 +207,31 @@ class Follower:
         self._note_followers(all_rows())
         try:
             await self.discovery.look(lambda: self.rows(all_rows()))
-            self._not_found = 0
+            self._is_there()
+            self._note_view()
         except NotFound:
-            self._not_found += 1
+            self._is_not_there()
             if self._table is None or not self._gone:
                 raise
+        except AwsError:
+            self._is_there()  # as far as this look has told
+            raise
         if self._table is not None and (self._gone or not self.stream.enabled or self._replaced_by is None):
             await self._look_for_successor(self._table, [row.stream_arn for row in all_rows() if row.stream_arn])
+
+    def _note_view(self) -> None:
+        if self.stream.view_type != self._view_type:
+            self._view_type = self.stream.view_type
+            self.on_other_view(self.stream)
+
+    def _is_there(self) -> None:
+        self._absence, self._gone = Trouble(), False
+
+    def _is_not_there(self) -> None:
+        """Once, that may be a passing fault of the service."""
+        now = self._clock.monotonic()
+        self._absence.failed(now)
+        self._gone = self._absence.failures >= _GONE_AFTER and self._absence.lasting_s(now) >= _GONE_S
 
     async def _look_for_successor(self, table: str, taken_up_arns: Sequence[str]) -> None:
         """The next that can be read, or of which there are rows: should it be gone, what is lost of it must be said."""
@@ -263,7 +284,8 @@ class Follower:
         # One that another worker has found is enabled, for all that is known here; the next listing tells.
         enabled = self._latest.enabled if new == self._latest.arn else new > self._latest.arn
         self._open(StreamInfo(new, table_name_of(new), self._latest.view_type, enabled), Start(TRIM_HORIZON))
-        self._replaced_by, self._not_found, self._end_said = None, 0, False
+        self._replaced_by, self._end_said = None, False
+        self._is_there()
         self._finished_at = math.inf
         self._emit(StreamSwitched(stream=old.table, old_arn=old.arn, new_arn=new))
 

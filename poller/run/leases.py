@@ -330,7 +330,8 @@ class LeaseKeeper:
 
     def _still_valid(self, tenure: Tenure, moment: str) -> None:
         if not tenure.valid(self._clock.monotonic()):
-            self.end(tenure, "deadline")
+            if not tenure.closed:  # else it ends as its release does, which may be tried again
+                self.end(tenure, "deadline")
             raise DeadlinePassed(f"the lease of {tenure.shard_id} was over before {moment}")
 
     async def _write_once(

@@ -19,9 +19,8 @@ from poller.model import Content, Message, Record
 ATTRIBUTES: Final = ("eventName", "eventID", "table", "sequenceNumber", "shardId")
 """What a route may ask for as message attributes, all of them strings."""
 
-ERROR_TEXT_CHARACTERS_MAX: Final = 256
 _NO_ATTRIBUTES: Final[Mapping[str, str]] = {}
-_VALUE_CHARACTERS_MAX: Final = 256  # of any other attribute of a letter; names of tables have 255
+_VALUE_CHARACTERS_MAX: Final = 256  # of any attribute of a letter; names of tables have 255
 
 # SQS: the type counts with name and value (API reference, SendMessage: "Message attributes").
 _TYPE_BYTES: Final = len("String")

@@ -71,11 +71,16 @@ class Readers:
     def __iter__(self) -> Iterator[ShardReader]:
         return iter([reader for reader, _ in self._readers.values()])
 
-    def stop_reading(self, tenure: Tenure) -> ShardReader:
+    def stop_reading(self, tenure: Tenure) -> None:
         """Nothing more is read of the shard; what was read goes its way. Not for one that is read to its end."""
-        reader, task = self._readers[tenure.shard_id]
+        _, task = self._readers[tenure.shard_id]
         task.cancel()
-        return reader
+
+    def read_on(self) -> None:
+        """What was stopped goes on where it was, but for what is about to be given back."""
+        for shard_id, (reader, task) in list(self._readers.items()):
+            if task.cancelled() and not self._keeper.parting(shard_id):
+                self._begin(reader)
 
     async def inherited(self) -> bool:
         """Returns when no child of a finished shard is about to be taken any more."""
@@ -105,9 +110,11 @@ class Readers:
 
         reading = replace(self._reading, source=self._follower.source)
         spread_s = _SPREAD_A_SHARD_S * (len(self._readers) + 1)
-        reader = ShardReader(tenure, reading, self._shard_limiter(), closed, spread_s)
+        self._begin(ShardReader(tenure, reading, self._shard_limiter(), closed, spread_s))
+
+    def _begin(self, reader: ShardReader) -> None:
         task = self._keeper.spawn(self._read(reader))
-        self._readers[shard_id] = (reader, task)
+        self._readers[reader.tenure.shard_id] = (reader, task)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -254,10 +254,10 @@ class ShardReader:
             records=records,
             size_bytes=page.size_bytes,
             caught_up=self._caught_up,
-            closed=self._closed(),
+            closed=page.next_iterator is None or self._closed(),
         )
         if thrift is not None:
-            thrift.polled(records=len(page.records), pause_s=self._pause_s)
+            thrift.polled(records=records, pause_s=self._pause_s)
         self._report(page, sifted)
         return self._pause_s
 

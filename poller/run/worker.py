@@ -154,7 +154,9 @@ class Worker:
             if not self._looked.is_set():
                 self.follower.begin(self.rows.values())
             rows = self.follower.rows(self.rows.values())
-            if self.follower.over(rows, self.rows.values()) and await self._close_rows(rows):
+            if not self.follower.over(rows, self.rows.values()):
+                self._readers.read_on()  # a stream that seemed to be gone is there again
+            elif await self._close_rows(rows):
                 self.follower.switch()
                 rows = self.follower.rows(self.rows.values())
                 if not rows:
@@ -171,8 +173,10 @@ class Worker:
         try:
             if unplaced:
                 await self.follower.place(unplaced)
-        except (Throttled, Unavailable, LeaseConflict):
-            pass  # asked again in a moment
+        except LeaseConflict:
+            pass  # the next look shows the row as it is
+        except (Throttled, Unavailable) as error:
+            self._census.say_failed(error, _LOOK_AGAIN_S)
         except AwsError as error:
             self._census.say_failed(error, self._shares.look_every_s)
             return False  # nothing will change that soon, and the other shards must be read

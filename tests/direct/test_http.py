@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import socket
+import threading
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import pytest
 from botocore.exceptions import ConnectionClosedError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError
@@ -246,3 +249,49 @@ async def test_an_address_that_takes_no_connection_is_given_up(monkeypatch: pyte
     to = Connections(Origin("127.0.0.1", 9, tls=False), "http://here", None, 0.1)
     with pytest.raises(ConnectTimeoutError):
         await ask(to)
+
+
+async def test_a_resolver_that_hangs_holds_few_threads_however_often_it_is_asked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    released, asked = threading.Event(), 0
+
+    def hang(*_: object, **__: object) -> NoReturn:
+        nonlocal asked
+        asked += 1
+        released.wait(PATIENCE_S)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    to = Connections(Origin("slow.invalid", 80, tls=False), "http://slow.invalid", None, 0.05)
+    try:
+        for _ in range(10):
+            answers = await asyncio.gather(*(ask(to) for _ in range(10)), return_exceptions=True)
+            assert {type(answer) for answer in answers} == {ConnectTimeoutError}
+    finally:
+        released.set()
+    assert 2 <= asked <= 4
+
+
+async def test_a_question_to_the_resolver_that_was_lost_does_not_hold_up_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    released, asked, resolve = threading.Event(), 0, socket.getaddrinfo
+
+    def hang_once(*args: Any, **options: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        if asked == 1:
+            released.wait(PATIENCE_S)
+        return resolve(*args, **options)
+
+    async with serving([answer(b"hello")]) as server:
+        monkeypatch.setattr(socket, "getaddrinfo", hang_once)
+        to = Connections(Origin("127.0.0.1", server.port, tls=False), "http://here", None, 0.5)
+        try:
+            with pytest.raises(ConnectTimeoutError):
+                await ask(to)
+            assert bytes((await ask(to)).body) == b"hello"
+        finally:
+            released.set()
+        to.close()

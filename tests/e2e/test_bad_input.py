@@ -659,7 +659,7 @@ def test_a_filter_on_a_name_that_no_record_has_is_a_warning(place: Place, tmp_pa
 
     [doubt] = daemon.events("settings_doubtful")
     assert doubt["text"].startswith(
-        "filter of route default: reads dynamodb.newImage, which no record has: it can never match; a record has"
+        "the filter of route default reads dynamodb.newImage, which no record has: it can never match; a record has"
     )
 
 

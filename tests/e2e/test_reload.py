@@ -77,7 +77,7 @@ def test_sighup_takes_over_what_can_be_and_a_bad_file_changes_nothing(remote: Re
 
         write(config, filter="""'{"eventName": ["DELETE"]}'""", level="warning", attempts=5)
         assert str(reload("settings_doubtful", 2)["text"]).startswith(
-            'filter of route jobs: wants eventName ["DELETE"]'
+            'the filter of route jobs wants eventName ["DELETE"]'
         )
 
         config.write_text(write_again.replace('"warning"', '"info"'), encoding="utf-8")

@@ -245,6 +245,35 @@ def test_since_when_a_shard_is_retrying_is_said_and_taken_back() -> None:
     run(story)
 
 
+def test_a_send_that_fails_after_its_lease_was_lost_leaves_nothing_behind_that_is_retried() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(max_attempts=50))
+        answered = asyncio.Event()
+
+        async def held(operation: str, name: str) -> None:
+            await answered.wait()
+            raise fault(Unavailable, operation, name, "ServiceUnavailable")
+
+        rig.queue.before = held
+        rig.upload("a")
+        async with rig.running() as worker:
+            await clock.sleep(5)
+            rig.leases.before = failing(lambda op, name: fault(Unavailable, op, name, "ServiceUnavailable"))
+            await rig.until(lambda: bool(rig.said(LeaseLost)))
+            answered.set()
+            await clock.sleep(1)
+            (delivery,) = worker.deliveries
+            assert delivery._retrying == {}
+            assert rig.said(ShardRetrying) == []  # it is for the next owner to say
+            rig.queue.before = open_gate
+            rig.queue.refuse = refusing("a", times=3)
+            rig.leases.before = open_gate
+            await rig.until(lambda: rig.received() == ["a/1"])
+        assert [event.since_s is not None for event in rig.said(ShardRetrying)] == [True, False]
+
+    run(story)
+
+
 def test_after_a_lost_answer_the_same_entries_go_again_under_the_same_deduplication_id() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock)
@@ -488,6 +517,19 @@ def test_at_most_so_many_messages_a_second_are_sent() -> None:
             began = clock.monotonic()
             await rig.until(lambda: len(rig.received()) == 200)
             assert 9.0 < clock.monotonic() - began < 12.0
+
+    run(story)
+
+
+def test_another_rate_is_in_force_at_once_and_not_after_the_pause_that_the_old_one_asked_for() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(messages_per_second=0.1))
+        rig.uploads(20)
+        async with rig.running() as worker:
+            await rig.until(lambda: len(rig.received()) == 10)
+            (delivery,) = worker.deliveries
+            delivery.adjust(replace(delivery._limits, messages_per_second=None))
+            await rig.until(lambda: len(rig.received()) == 20, at_most_s=1.0)
 
     run(story)
 

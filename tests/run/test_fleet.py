@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
+from poller.errors import Unavailable
 from poller.events import (
     DataLost,
     Discovered,
+    DiscoveryFailed,
     ForeignOwnersGone,
     ForeignOwnersSeen,
     LeaseLost,
@@ -21,7 +23,7 @@ from poller.events import (
 )
 from poller.model import SHARD_END, Lease, ViewType
 from tests.fleet import LEASE_READS, LEASE_WRITES, Fleet
-from tests.memory.gates import failing, no_answer, open_gate
+from tests.memory.gates import failing, fault, no_answer, open_gate
 from tests.memory.lease_table import MemoryLeaseTable
 from tests.rig import by_item
 from tests.virtual import VirtualClock, run
@@ -491,6 +493,23 @@ def test_what_java_left_unread_of_a_shard_that_is_gone_is_said_to_be_lost() -> N
             await clock.sleep(30)
             assert sorted(fleet.rig.received()) == sorted(expected)
             assert [said.event.reason for said in fleet.said(DataLost)] == ["shard_gone"]
+
+    run(story)
+
+
+def test_that_the_stream_of_javas_rows_cannot_be_asked_for_is_said() -> None:
+    async def story(clock: VirtualClock) -> None:
+        async with Fleet.on(clock, shards=2) as fleet:
+            away = failing(lambda op, name: fault(Unavailable, op, name, "ServiceUnavailable"), "ListStreams")
+            fleet.rig.tables.before = away
+            fleet.rig.leases.rows["shardId-gone"] = Lease("shardId-gone", counter=9, checkpoint="7")
+            fleet.start("w1")
+            expected = fleet.rig.uploads(5)
+            await clock.sleep(90)
+            assert fleet.rig.received() == []
+            assert [said.event.code for said in fleet.said(DiscoveryFailed)] == ["ServiceUnavailable"] * 2
+            fleet.rig.tables.before = open_gate
+            await fleet.rig.until(lambda: sorted(fleet.rig.received()) == sorted(expected))
 
     run(story)
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from poller.decide.lineage import Start
-from poller.errors import NotFound, Unavailable
+from poller.errors import DeadlinePassed, NotFound, Unavailable
 from poller.events import (
     CheckpointWritten,
     LeaseLost,
@@ -430,6 +430,26 @@ def test_nothing_is_sent_for_a_lease_that_is_being_given_back() -> None:
             assert rig.received() == []
             assert await release
             await rig.until(lambda: rig.received() == ["item/1"])
+
+    run(story)
+
+
+def test_a_write_that_waits_for_a_release_which_is_tried_again_does_not_end_the_lease_before_that() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running() as worker:
+            await clock.sleep(5)
+            (tenure,) = worker.keeper.tenures.values()
+            rig.leases.before = failing(
+                lambda op, name: fault(Unavailable, op, name, "ServiceUnavailable"), "UpdateItem", times=1
+            )
+            release = asyncio.create_task(worker.keeper.release(tenure, insist=True))
+            await clock.sleep(0)
+            with pytest.raises(DeadlinePassed):
+                await worker.keeper.checkpoint(tenure, "100000000000000000001")
+            assert await release
+            assert rig.leases.rows[tenure.shard_id].owner is None
+        assert rig.said(LeaseLost) == []
 
     run(story)
 

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from poller.decide.lineage import Start
-from poller.errors import DataTrimmed, InvalidRequest, IteratorExpired, Throttled, Unavailable
+from poller.errors import DataTrimmed, InvalidRequest, IteratorExpired, NotFound, Throttled, Unavailable
 from poller.events import (
     DataLost,
     DiscoveryFailed,
@@ -319,6 +319,68 @@ def test_a_stream_that_is_gone_with_unread_records_is_said_and_its_successor_is_
         async with rig.running(rig.worker("worker-2")):
             await rig.until(lambda: sorted(rig.received()[5:]) == sorted(expected), at_most_s=120)
         assert [event.reason for event in rig.said(DataLost)] == ["stream_gone"]
+
+    run(story)
+
+
+def test_a_lease_table_that_is_not_found_is_not_taken_for_a_stream_that_is_gone() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        (root,) = rig.stream.shards.shards
+        expected = rig.uploads(5, "first")
+        async with rig.running():
+            await rig.until(rig.caught_up)
+            rig.leases.before = failing(
+                lambda op, name: fault(NotFound, op, name, "ResourceNotFoundException"), "PutItem"
+            )
+            rig.stream.shards.split(root)
+            expected += rig.uploads(5, "below")
+            rig.table.disable()
+            rig.table.enable(ViewType.NEW_IMAGE)
+            await clock.sleep(120)
+            rig.leases.before = open_gate
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+        assert rig.said(DiscoveryFailed)
+
+    run(story)
+
+
+def test_a_stream_that_is_not_found_for_a_second_is_not_given_up_for_its_successor() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        expected = rig.uploads(5, "first")
+        old = rig.stream
+        async with rig.running():
+            await rig.until(rig.caught_up)
+            old.gone = True
+            expected += rig.uploads(5, "second")
+            rig.table.disable()
+            rig.table.enable(ViewType.NEW_IMAGE)
+            await clock.sleep(1.5)
+            old.gone = False
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+        assert rig.said(DataLost) == []
+
+    run(story)
+
+
+def test_readers_that_were_stopped_for_a_stream_that_seemed_gone_read_on_once_it_is_there() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        expected = rig.uploads(5, "first")
+        rig.queue.before = failing(lambda op, name: fault(Unavailable, op, name, "ServiceUnavailable"))
+        old = rig.stream
+        async with rig.running():
+            await clock.sleep(5)
+            old.gone = True
+            expected += rig.uploads(5, "second")
+            rig.table.disable()
+            rig.table.enable(ViewType.NEW_IMAGE)
+            await clock.sleep(30)
+            old.gone = False
+            await clock.sleep(60)  # till the next look at the stream
+            rig.queue.before = open_gate
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
 
     run(story)
 

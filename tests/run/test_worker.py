@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from poller.errors import Unavailable
-from poller.events import LeaseReleased, ShardFinished, ShardStarted
+from poller.events import Event, LeaseReleased, PageRead, ShardFinished, ShardStarted
 from poller.model import SHARD_END
 from tests.memory.gates import failing, fault, no_answer
 from tests.rig import Options, Rig, by_item
@@ -109,6 +109,22 @@ def test_children_of_a_shard_that_rolls_while_it_is_read_are_read_within_two_sec
             rolled_at = clock.monotonic()
             await rig.until(lambda: rig.received() == ["late/1"])
             assert clock.monotonic() - rolled_at < 3.0
+
+    run(story)
+
+
+def test_what_follows_on_a_shards_last_page_does_not_wait_for_the_next_poll() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        said: list[tuple[float, Event]] = []
+        async with rig.running(rig.worker(emit=lambda event: said.append((clock.monotonic(), event)))):
+            await clock.sleep(20)
+            (root,) = list(rig.stream.shards.shards)
+            rig.stream.shards.roll(root)
+            await rig.until(lambda: rig.checkpoints()[root] == SHARD_END)
+        (read_at,) = [at for at, event in said if isinstance(event, PageRead) and event.last]
+        (finished_at,) = [at for at, event in said if isinstance(event, ShardFinished)]
+        assert finished_at - read_at < 0.1
 
     run(story)
 

@@ -211,7 +211,8 @@ def test_what_an_alert_rule_counts_is_at_0_before_it_first_happens() -> None:
     assert value(metrics, "records_matched_total", **route) == 0
     assert value(metrics, "records_delivered_total", **route) == 0
     assert value(metrics, "records_dead_lettered_total", **route, reason="max_attempts") == 0
-    assert value(metrics, "records_lost_total", **on, reason="trimmed") == 0
+    for reason in ("trimmed", "shard_gone", "stream_gone"):
+        assert value(metrics, "records_lost_total", **on, reason=reason) == 0
     assert value(metrics, "records_resent_total", **route, reason="no_answer") == 0
     assert value(metrics, "delivery_latency_seconds_count", **route) == 0
     assert value(metrics, "shards", **on, state="unowned") == 0

@@ -17,10 +17,10 @@ from botocore.exceptions import ClientError, MetadataRetrievalError
 
 from poller.aws.components import BODY, PARSER, check_whole
 from poller.aws.direct.blueprint import Blueprint, NotDirect, draw, encode
-from poller.aws.direct.credentials import Credentials, ignore
+from poller.aws.direct.credentials import Credentials
 from poller.aws.direct.http import Answer
 from poller.aws.direct.origin import Connections
-from poller.aws.direct.threads import in_thread
+from poller.aws.direct.threads import ignore, in_thread
 from poller.aws.direct.trust import context
 from poller.aws.errors import EXPIRED, FAR_SIDE, Target, UnreadableAnswer, credentials_away, translate
 from poller.aws.pool import Lane

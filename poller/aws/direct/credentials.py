@@ -9,7 +9,7 @@ from typing import Any, Final
 from botocore.exceptions import MetadataRetrievalError, NoCredentialsError
 
 from poller.aws.direct.signer import Keys
-from poller.aws.direct.threads import in_thread
+from poller.aws.direct.threads import ignore, in_thread
 
 # How often it is asked whether they are to be renewed, and how often that is tried. botocore wants them renewed from
 # 15 minutes before their end on (`botocore.credentials.RefreshableCredentials`).
@@ -84,9 +84,3 @@ class Credentials:
             self._renewing = loop.create_task(in_thread(self.fetch))
             self._renewing.add_done_callback(ignore)
         return self._renewing
-
-
-def ignore(task: asyncio.Task[Any]) -> None:
-    """Whoever waits for it has its error; where nobody does it is simply made again."""
-    if not task.cancelled():
-        task.exception()

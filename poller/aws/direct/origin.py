@@ -12,11 +12,13 @@ from botocore.exceptions import ConnectTimeoutError, EndpointConnectionError, SS
 
 from poller.aws.direct.blueprint import Origin
 from poller.aws.direct.http import Answer, Connection
-from poller.aws.direct.threads import in_thread
+from poller.aws.direct.threads import ignore, in_thread
 
 # AWS closes a connection that was idle for about 20 s and more. One that is closed by the other side is known at once;
 # one that something on the way has forgotten is not, and whoever asks on it waits for nothing.
 _IDLE_MAX_S: Final = 15.0
+# How many questions to the resolver are left behind at most, each with its thread: one that hangs does so for minutes.
+_QUESTIONS_MAX: Final = 4
 
 
 class Connections:
@@ -32,6 +34,9 @@ class Connections:
         self._connect_max_s = connect_max_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._idle: list[tuple[Connection, float]] = []
+        self._question: asyncio.Task[list[str]] | None = None
+        self._questions = 0
+        self._asked_at = 0.0
 
     async def ask(self, request: Callable[[], bytes], silence_max_s: float, whole_max_s: float) -> Answer:
         """One request, made by `request` when there is a connection for it.
@@ -57,6 +62,7 @@ class Connections:
         if loop is not self._loop:
             self._loop = loop
             self._idle.clear()
+            self._question, self._questions = None, 0
         oldest = loop.time() - _IDLE_MAX_S
         while self._idle and self._idle[0][1] < oldest:
             self._idle.pop(0)[0].close()
@@ -72,7 +78,7 @@ class Connections:
         until = loop.time() + self._connect_max_s
         try:
             async with asyncio.timeout_at(until):
-                addresses = await in_thread(lambda: _addresses(self._origin))
+                addresses = await self._resolve()
         except TimeoutError as error:
             raise ConnectTimeoutError(endpoint_url=self._url, error="the name was not resolved") from error
         except OSError as error:
@@ -89,6 +95,22 @@ class Connections:
             except OSError as error:
                 failure = EndpointConnectionError(endpoint_url=self._url, error=error)
         raise failure or EndpointConnectionError(endpoint_url=self._url, error="it has no address")
+
+    async def _resolve(self) -> list[str]:
+        """One question for all who come meanwhile. Once they have given up on it, another is asked, but few in all."""
+        loop = asyncio.get_running_loop()
+        old = loop.time() >= self._asked_at + self._connect_max_s
+        if self._question is None or (old and self._questions < _QUESTIONS_MAX):
+            self._question = loop.create_task(in_thread(lambda: _addresses(self._origin)))
+            self._question.add_done_callback(self._answered)
+            self._questions, self._asked_at = self._questions + 1, loop.time()
+        return await asyncio.shield(self._question)
+
+    def _answered(self, question: asyncio.Task[list[str]]) -> None:
+        ignore(question)
+        self._questions -= 1
+        if question is self._question:
+            self._question = None  # not kept, nor what its error knows
 
     async def _connect_to(self, address: str) -> Connection:
         _, connection = await asyncio.get_running_loop().create_connection(

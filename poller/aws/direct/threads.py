@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -36,3 +36,9 @@ async def in_thread(function: Callable[[], T]) -> T:
 
     threading.Thread(target=run, name="aws-direct", daemon=True).start()
     return await waiter
+
+
+def ignore(task: asyncio.Task[Any]) -> None:
+    """Whoever waits for it has its error; where nobody does it is simply made again."""
+    if not task.cancelled():
+        task.exception()
