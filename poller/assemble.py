@@ -12,7 +12,7 @@ from poller.decide.filter import Filter
 from poller.decide.lineage import Start
 from poller.decide.pacing import PacingLimits
 from poller.decide.retry import Backoff, RetryLimits
-from poller.events import Emit, Event, LeaseTableCreated, SettingsDoubtful
+from poller.events import Emit, Event, LeaseTableCreated
 from poller.model import QueueInfo, StreamInfo
 from poller.run.buffer import Buffer
 from poller.run.census import DESCRIBE_PER_S
@@ -30,7 +30,7 @@ from poller.run.thrift import Thrift
 from poller.run.traced import TracedQueue, TracedSifter, TracedSource
 from poller.run.worker import Worker
 from poller.settings import RouteSettings, Settings
-from poller.startup import Found, FoundRoute, World, fifo_routes, prices, view_doubts, view_faults
+from poller.startup import Found, FoundRoute, World, fifo_routes, prices
 
 _READING = Backoff(first_s=0.1, max_s=5.0)
 _RETRYING = Backoff(first_s=0.2, max_s=60.0)
@@ -43,7 +43,6 @@ class Assembled:
     worker: Worker
     sifter: Sifter
     limiters: ShardLimiters
-    emit: Emit
 
     def adjust(self, settings: Settings, filters: Sequence[Filter]) -> None:
         """Takes over what `poller.settings.changes` says can be. The routes are the same, in the same order."""
@@ -51,17 +50,6 @@ class Assembled:
         self.limiters.set_rate(settings.polling.requests_per_second_per_shard)
         for delivery, route in zip(self.worker.deliveries, settings.routes, strict=True):
             delivery.adjust(_limits(route, delivery.message_bytes_max))
-        self.heed_views(settings, filters)
-
-    def heed_views(self, settings: Settings, filters: Sequence[Filter]) -> None:
-        """What these cannot have of a stream that is followed, and carries other images than the last, is said then."""
-
-        def say(stream: StreamInfo) -> None:
-            faults = map(str, view_faults(settings, stream, filters))
-            for text in (*faults, *view_doubts(settings, stream)):
-                self.emit(SettingsDoubtful(stream=stream.table, text=text))
-
-        self.worker.follower.on_other_view = say
 
 
 def assemble(settings: Settings, found: Found, world: World, worker_id: str) -> Assembled:
@@ -121,9 +109,7 @@ def assemble(settings: Settings, found: Found, world: World, worker_id: str) -> 
         emit=emit,
         rng=rng,
     )
-    assembled = Assembled(worker, sifter, limiters, emit)
-    assembled.heed_views(settings, [route.filter for route in found.routes])
-    return assembled
+    return Assembled(worker, sifter, limiters)
 
 
 def _thrift(settings: Settings, pacing: PacingLimits, world: World) -> Thrift | None:

@@ -37,8 +37,7 @@ class Follower:
     """The stream that is being read, and what is known of its shards.
 
     `table` is the table's name when the stream was found by it: then a newer stream of the table is followed. None: the
-    stream was given by its ARN, and only that one is read. `on_other_view` is called when a stream is found to have
-    another view type than the one before: filters may look for an image that its records do not carry.
+    stream was given by its ARN, and only that one is read.
     """
 
     def __init__(
@@ -56,9 +55,7 @@ class Follower:
         emit: Emit,
         rng: random.Random,
     ) -> None:
-        self.on_other_view: Callable[[StreamInfo], None] = lambda _: None
         self._latest = stream
-        self._view_type = stream.view_type
         self._table = table
         self._start = start
         self._tables = tables
@@ -208,7 +205,6 @@ class Follower:
         try:
             await self.discovery.look(lambda: self.rows(all_rows()))
             self._is_there()
-            self._note_view()
         except NotFound:
             self._is_not_there()
             if self._table is None or not self._gone:
@@ -218,11 +214,6 @@ class Follower:
             raise
         if self._table is not None and (self._gone or not self.stream.enabled or self._replaced_by is None):
             await self._look_for_successor(self._table, [row.stream_arn for row in all_rows() if row.stream_arn])
-
-    def _note_view(self) -> None:
-        if self.stream.view_type != self._view_type:
-            self._view_type = self.stream.view_type
-            self.on_other_view(self.stream)
 
     def _is_there(self) -> None:
         self._absence, self._gone = Trouble(), False

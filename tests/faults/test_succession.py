@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from poller.events import DataLost, SettingsDoubtful, ShardFinished, StreamEnded, StreamReplaced, StreamSwitched
-from poller.model import ViewType
+from poller.events import DataLost, ShardFinished, StreamEnded, StreamReplaced, StreamSwitched
 from tests.faults.harness import TABLE, Site
 from tests.standin import Fault, Kind
 
@@ -61,18 +60,6 @@ async def test_a_disabled_stream_is_read_to_its_end_and_enabled_again_it_is_take
         await site.until_received(expected)
     assert site.heard_once(expected)
     assert len(site.said(ShardFinished)) == 1
-
-
-async def test_that_no_record_of_a_successor_can_match_is_said(site: Site) -> None:
-    expected = site.uploads(1)
-    async with site.running():
-        await site.until_received(expected)
-        assert site.said(SettingsDoubtful) == []
-        site.world.replace_stream(TABLE, ViewType.KEYS_ONLY)
-        await site.until(lambda: bool(site.said(StreamSwitched)))
-        await site.until(lambda: bool(site.said(SettingsDoubtful)))
-    (doubt,) = site.said(SettingsDoubtful)
-    assert "the stream's view type is KEYS_ONLY: it can never match" in doubt.text
 
 
 async def test_a_stream_given_by_its_arn_has_no_successor(site: Site) -> None:
