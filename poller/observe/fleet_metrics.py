@@ -10,11 +10,11 @@ from poller.events import (
     CheckpointFailed,
     CheckpointWritten,
     Discovered,
-    DiscoveryFailed,
     FleetSeen,
     LeaseLost,
     LeaseOperation,
     LeaseTaken,
+    LookFailed,
 )
 from poller.observe.series import Counter, Gauge, Handlers, Histogram
 
@@ -73,7 +73,7 @@ class FleetMetrics:
             CheckpointWritten: self._on_checkpoint,
             CheckpointFailed: self._on_checkpoint_failed,
             Discovered: self._on_discovered,
-            DiscoveryFailed: self._on_discovery_failed,
+            LookFailed: self._on_look_failed,
         }
 
     def register_stream(self, stream: str) -> None:
@@ -120,5 +120,5 @@ class FleetMetrics:
         self._looks.values[event.stream, "ok"] += 1
         self._look_s.observe((), event.seconds)
 
-    def _on_discovery_failed(self, event: DiscoveryFailed) -> None:
+    def _on_look_failed(self, event: LookFailed) -> None:
         self._looks.values[event.stream, "error"] += 1

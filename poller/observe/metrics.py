@@ -47,6 +47,8 @@ LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
         events.ReadingPaused,  # buffered_bytes stands at its maximum
         events.ReadingResumed,
         events.LeaseTableCreated,
+        events.DiscoveryFailed,  # each look that fails is a LookFailed
+        events.DiscoveryRecovered,
         events.LeaseTableFailing,  # each failing call is a LeaseOperation
         events.LeaseTableRecovered,
         events.LeaseClaimed,  # a LeaseOperation, and a LeaseTaken once it is handed over

@@ -172,8 +172,10 @@ class Worker:
         except (Throttled, Unavailable, LeaseConflict):
             pass  # asked again in a moment
         except AwsError as error:
-            self._census.say_failed(error, self._shares.look_every_s)
+            self._census.note_unplaced(error, self._shares.look_every_s)
             return False  # nothing will change that soon, and the other shards must be read
+        else:
+            self._census.note_placed()
         return bool(unplaced)
 
     async def _remake(self) -> None:

@@ -11,7 +11,9 @@ from poller.errors import DataTrimmed, InvalidRequest, IteratorExpired, Throttle
 from poller.events import (
     DataLost,
     DiscoveryFailed,
+    DiscoveryRecovered,
     IteratorRenewed,
+    LookFailed,
     ReadFailing,
     ReadRecovered,
     ShardStarted,
@@ -416,6 +418,29 @@ def test_a_listing_of_many_pages_with_failing_calls_is_completed_call_by_call() 
         async with rig.running():
             await rig.until(lambda: sorted(rig.received()) == sorted(expected))
         assert rig.said(DiscoveryFailed) == []
+
+    run(story)
+
+
+def test_a_listing_that_fails_for_long_is_said_as_it_begins_once_a_minute_and_when_it_is_over() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running():
+            await rig.until(lambda: bool(rig.said(ShardStarted)))
+            rig.stream.before = failing(
+                lambda op, name: fault(Throttled, op, name, "LimitExceededException"), "DescribeStream"
+            )
+            await rig.until(lambda: bool(rig.said(DiscoveryFailed)))
+            began = clock.monotonic()
+            await clock.sleep(150.0)
+            said, looks = len(rig.said(DiscoveryFailed)), len(rig.said(LookFailed))
+            rig.stream.before = open_gate
+            await rig.until(lambda: bool(rig.said(DiscoveryRecovered)))
+            await clock.sleep(150.0)
+        (over,) = rig.said(DiscoveryRecovered)
+        assert over.failing_s == pytest.approx(clock.monotonic() - began - 150.0, abs=1.0)
+        assert said == 3
+        assert looks > 20, "each of them is counted"
 
     run(story)
 

@@ -20,7 +20,6 @@ from poller.events import (
     DeadLettered,
     Delivered,
     Discovered,
-    DiscoveryFailed,
     Event,
     FleetSeen,
     LeaseLost,
@@ -28,6 +27,7 @@ from poller.events import (
     LeaseReleased,
     LeaseTaken,
     LimiterWaited,
+    LookFailed,
     LoopLagged,
     PageRead,
     Resent,
@@ -91,7 +91,7 @@ ALL: list[Event] = [
     LeaseTaken(stream=STREAM, shard=SHARD, reason="expired", previous_owner="other", checkpoint="42"),
     LeaseOperation(stream=STREAM, operation="renew", result="ok"),
     Discovered(stream=STREAM, shards=3, created=1, seconds=0.3),
-    DiscoveryFailed(stream=STREAM, code="Throttled", error="x", retry_in_s=1.0),
+    LookFailed(stream=STREAM, code="Throttled"),
     ApiCalled(service="sqs", operation="SendMessageBatch", code="OK", seconds=0.02),
     LimiterWaited(limiter="describe_stream", seconds=0.1),
     LoopLagged(seconds=0.004),
@@ -211,7 +211,8 @@ def test_what_an_alert_rule_counts_is_at_0_before_it_first_happens() -> None:
     assert value(metrics, "records_matched_total", **route) == 0
     assert value(metrics, "records_delivered_total", **route) == 0
     assert value(metrics, "records_dead_lettered_total", **route, reason="max_attempts") == 0
-    assert value(metrics, "records_lost_total", **on, reason="trimmed") == 0
+    for reason in ("trimmed", "shard_gone", "stream_gone"):
+        assert value(metrics, "records_lost_total", **on, reason=reason) == 0
     assert value(metrics, "records_resent_total", **route, reason="no_answer") == 0
     assert value(metrics, "delivery_latency_seconds_count", **route) == 0
     assert value(metrics, "shards", **on, state="unowned") == 0
