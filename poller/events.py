@@ -639,7 +639,11 @@ class Resent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordRetrying(Event):
-    """The queue refuses this one record while it takes others; its item's later records wait behind it."""
+    """The queue refuses this one record while it takes others; its item's later records wait behind it.
+
+    Said of the first one, and of another once a minute while there are any: `retrying` is how many wait to be sent
+    again.
+    """
 
     level: ClassVar[Level | None] = "warning"
     stream: str
@@ -649,6 +653,20 @@ class RecordRetrying(Event):
     code: str
     attempts: int
     retry_in_s: float
+    retrying: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRetryingEnded(Event):
+    """No single record is being retried any more, and none was refused for a minute.
+
+    `failing_s`: from the first refusal to the last of `refusals`.
+    """
+
+    stream: str
+    route: str
+    failing_s: float
+    refusals: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,6 +55,7 @@ LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
         events.ForeignOwnersSeen,
         events.ForeignOwnersGone,
         events.RecordRetrying,  # each refusal is a SendFailed, and the shard a ShardRetrying
+        events.RecordRetryingEnded,
         events.DeadLetterFailing,  # the shard is a ShardRetrying
         events.DeadLetterRecovered,
         events.RouteWaiting,  # for /status; buffered_records counts the same over all routes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -18,6 +19,7 @@ from poller.events import (
     ReadingPaused,
     ReadingResumed,
     RecordRetrying,
+    RecordRetryingEnded,
     Resent,
     ShardRetrying,
     ShardStarted,
@@ -176,7 +178,31 @@ def test_a_record_that_is_refused_while_others_pass_is_dead_lettered_after_its_a
             await rig.until(lambda: len(rig.received()) == 200)
         (letter,) = dead(rig)
         assert (letter.attributes["reason"], letter.attributes["attempts"]) == ("max_attempts", "3")
-        assert [event.attempts for event in rig.said(RecordRetrying)] == [1, 2]
+        assert [event.attempts for event in rig.said(RecordRetrying)] == [1]
+
+    run(story)
+
+
+def test_a_queue_that_refuses_some_of_every_batch_for_minutes_is_a_line_a_minute_and_one_when_it_is_over() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(max_attempts=50))
+        rng = random.Random(1)
+        refused = Refused("InternalError", "not now", sender_fault=False)
+        rig.queue.refuse = lambda _: refused if rng.random() < 0.4 else None
+        async with rig.running():
+            for number in range(100):
+                rig.uploads(10, f"batch-{number}")
+                await clock.sleep(1.5)
+            rig.queue.refuse = lambda _: None
+            await rig.until(lambda: len(rig.received()) == 1_000)
+            assert rig.said(RecordRetryingEnded) == []
+            await clock.sleep(70.0)
+        said = rig.said(RecordRetrying)
+        assert len(said) in (3, 4)
+        assert said[-1].retrying >= 1
+        (over,) = rig.said(RecordRetryingEnded)
+        assert 120.0 < over.failing_s < 170.0
+        assert over.refusals > 200
 
     run(story)
 
