@@ -8,6 +8,8 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
+
 from poller.errors import AccessDenied, InvalidRequest, NotFound, Throttled, Unavailable
 from poller.events import (
     DeadLettered,
@@ -463,6 +465,24 @@ def test_without_a_dead_letter_queue_a_bad_record_holds_the_checkpoint_and_nobod
             assert rig.said(DeadLetterFailing)
             rig.queue.refuse = lambda _: None
             await rig.until(lambda: "bad/1" in rig.received())
+
+    run(story)
+
+
+def test_behind_a_record_that_cannot_be_settled_no_more_than_a_window_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poller.run.shard._WINDOW_MAX", 30)
+
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(page_limit=9))  # three records an upload, of which one is wanted
+        rig.dead_letter_queue = None
+        rig.queue.refuse = refusing("bad", sender_fault=True)
+        rig.upload("bad")
+        expected = rig.uploads(100)
+        async with rig.running():
+            await clock.sleep(120)
+            assert 29 <= len(rig.received()) <= 33
+            rig.queue.refuse = lambda _: None
+            await rig.until(lambda: sorted(rig.received()) == sorted([*expected, "bad/1"]))
 
     run(story)
 
