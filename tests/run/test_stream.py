@@ -9,10 +9,12 @@ import pytest
 from poller.decide.lineage import Start
 from poller.errors import DataTrimmed, InvalidRequest, IteratorExpired, Throttled, Unavailable
 from poller.events import (
+    CheckpointWritten,
     DataLost,
     DiscoveryFailed,
     DiscoveryRecovered,
     IteratorRenewed,
+    LeaseOperation,
     LookFailed,
     ReadFailing,
     ReadRecovered,
@@ -454,6 +456,29 @@ def test_children_whose_roots_were_trimmed_are_read() -> None:
         expected = rig.uploads(20)
         async with rig.running():
             await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+
+    run(story)
+
+
+def test_the_end_of_a_shard_comes_after_its_childrens_rows_and_their_names_as_java_expects_it() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        (root,) = list(rig.stream.shards.shards)
+        async with rig.running():
+            await rig.until(lambda: bool(rig.said(ShardStarted)))
+            before = len(rig.events)
+            rig.stream.shards.split(root)
+            await rig.until(lambda: rig.checkpoints()[root] == SHARD_END and len(rig.said(ShardStarted)) == 3)
+        told = rig.events[before:]
+        writes = [event.operation if isinstance(event, LeaseOperation) else "" for event in told]
+        (end,) = [
+            at
+            for at, event in enumerate(told)
+            if isinstance(event, CheckpointWritten) and event.checkpoint == SHARD_END
+        ]
+        named = writes.index("add_children")
+        assert writes[:named].count("create") == 2
+        assert named < end
 
     run(story)
 
