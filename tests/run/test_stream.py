@@ -512,6 +512,19 @@ def test_a_closed_shard_without_children_holds_nobody_up() -> None:
     run(story)
 
 
+def test_behind_five_hundred_empty_pages_everything_is_found() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        (root,) = list(rig.stream.shards.shards)
+        expected = rig.uploads(20)
+        rig.stream.shards.empty(root, 500)
+        async with rig.running():
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected), at_most_s=700.0)
+        assert rig.stream.shards[root].empty_pages == 0
+
+    run(story)
+
+
 def test_the_trim_horizon_may_move_on_while_a_root_is_begun() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock)
