@@ -13,6 +13,7 @@ from poller.events import (
     FleetSeen,
     LeaseLost,
     LeaseOperation,
+    LeaseReleased,
     LeaseTaken,
     LookFailed,
 )
@@ -69,6 +70,7 @@ class FleetMetrics:
             FleetSeen: self._on_fleet,
             LeaseTaken: self._on_taken,
             LeaseLost: self._on_lost,
+            LeaseReleased: self._on_released,
             LeaseOperation: self._on_operation,
             CheckpointWritten: self._on_checkpoint,
             CheckpointFailed: self._on_checkpoint_failed,
@@ -103,9 +105,19 @@ class FleetMetrics:
 
     def _on_taken(self, event: LeaseTaken) -> None:
         self._taken.values[event.stream, event.reason] += 1
+        self._hold(event.stream, 1)
 
     def _on_lost(self, event: LeaseLost) -> None:
         self._lost.values[event.stream, event.reason] += 1
+        self._hold(event.stream, -1)
+
+    def _on_released(self, event: LeaseReleased) -> None:
+        self._hold(event.stream, -1)
+
+    def _hold(self, stream: str, more: int) -> None:
+        """Not only with the looks at the table: it may be away, and the leases over meanwhile."""
+        held = self._held.values
+        held[(stream,)] = max(0.0, held.get((stream,), 0.0) + more)
 
     def _on_operation(self, event: LeaseOperation) -> None:
         self._operations.values[event.stream, event.operation, event.result] += 1

@@ -282,6 +282,15 @@ def test_leases_checkpoints_and_discoveries_are_counted_by_reason_and_result() -
     assert value(metrics, "discovery_duration_seconds_sum") == 0.3
 
 
+def test_leases_held_are_told_between_the_looks_at_the_table_too() -> None:
+    taken = LeaseTaken(stream=STREAM, shard=SHARD, reason="expired", previous_owner="other", checkpoint="42")
+    metrics = fed(replace(FLEET, held=0), taken, replace(taken, shard="shardId-2"), replace(taken, shard="shardId-3"))
+    assert value(metrics, "leases_held", stream=STREAM) == 3
+    metrics(LOST)
+    metrics(LeaseReleased(stream=STREAM, shard="shardId-2", checkpoint="42"))
+    assert value(metrics, "leases_held", stream=STREAM) == 1
+
+
 def test_a_state_that_no_shard_is_in_any_more_goes_back_to_0() -> None:
     metrics = fed(FLEET, FleetSeen(stream=STREAM, shards={"reading": 3}, held=3, workers=1))
     assert value(metrics, "shards", stream=STREAM, state="reading") == 3
