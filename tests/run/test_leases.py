@@ -335,6 +335,25 @@ def test_a_row_that_java_made_goes_on_at_its_checkpoint_and_is_pinned_to_the_str
     run(story)
 
 
+def test_a_row_that_java_makes_while_this_worker_is_at_work_is_pinned_as_well_once_it_is_given_back() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        (root,) = list(rig.stream.shards.shards)
+        rows = rig.leases.rows
+        async with rig.running():
+            await clock.sleep(5)
+            low, _ = rig.stream.shards.split(root)
+            rows[low] = Lease(low, counter=3, owner="java", parents=frozenset({root}))
+            await clock.sleep(5)
+            assert (rows[low].owner, rows[low].stream_arn) == ("java", None)
+            rows[low] = replace(rows[low], owner=None, counter=4)
+            await rig.until(lambda: rows[low].owner == "worker-1")
+            await clock.sleep(5)
+        assert rows[low].stream_arn == rig.stream.info.arn
+
+    run(story)
+
+
 def test_only_a_write_that_moves_the_counter_makes_a_lease_last_longer() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock)
