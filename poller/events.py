@@ -17,6 +17,7 @@ from typing_extensions import dataclass_transform
 from poller.model import Lease
 
 Level = Literal["debug", "info", "warning", "error"]
+LossReason = Literal["trimmed", "shard_gone", "stream_gone"]
 
 
 class Event:
@@ -212,13 +213,30 @@ class Discovered(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DiscoveryFailed(Event):
-    """A look at the stream's shards did not come to its end; it is made again."""
+    """A look at the stream's shards did not come to its end; it is made again, and this is said once a minute."""
 
     level: ClassVar[Level | None] = "warning"
     stream: str
     code: str
     error: str
     retry_in_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiscoveryRecovered(Event):
+    """A look at the stream's shards has come to its end again."""
+
+    stream: str
+    failing_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookFailed(Event):
+    """One look at the stream's shards did not come to its end (`DiscoveryFailed` tells)."""
+
+    level: ClassVar[Level | None] = None
+    stream: str
+    code: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,15 +376,12 @@ class StartTimeUnsupported(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataLost(Event):
-    """Records are gone that were never read: `reason` trimmed, shard_gone, or stream_gone.
-
-    `action` is what is done now.
-    """
+    """Records are gone that were never read: `reason` trimmed, shard_gone or stream_gone. `action` is done now."""
 
     level: ClassVar[Level | None] = "error"
     stream: str
     shard: str
-    reason: str
+    reason: LossReason
     position: str
     action: str
 
@@ -624,7 +639,11 @@ class Resent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordRetrying(Event):
-    """The queue refuses this one record while it takes others; its item's later records wait behind it."""
+    """The queue refuses this one record while it takes others; its item's later records wait behind it.
+
+    Said of the first one, and of another once a minute while there are any: `retrying` is how many wait to be sent
+    again.
+    """
 
     level: ClassVar[Level | None] = "warning"
     stream: str
@@ -634,6 +653,20 @@ class RecordRetrying(Event):
     code: str
     attempts: int
     retry_in_s: float
+    retrying: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordRetryingEnded(Event):
+    """No single record is being retried any more, and none was refused for a minute.
+
+    `failing_s`: from the first refusal to the last of `refusals`.
+    """
+
+    stream: str
+    route: str
+    failing_s: float
+    refusals: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

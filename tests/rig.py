@@ -56,6 +56,7 @@ class Options:
     max_leases: int | None = None
     buffer_max_bytes: int = 64 << 20
     page_limit: int = 1000
+    concurrency: int = 32
     max_attempts: int = 3
     max_record_age_s: float | None = None
     batches_in_flight: int = 8
@@ -141,7 +142,7 @@ class Rig:
             pacing=pacing,
             backoff=Backoff(0.1, 5.0),
             on_data_loss=options.on_data_loss,
-            slots=asyncio.Semaphore(32),
+            slots=asyncio.Semaphore(options.concurrency),
             buffer=buffer,
             clock=clock,
             emit=emit,

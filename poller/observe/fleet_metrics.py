@@ -10,11 +10,12 @@ from poller.events import (
     CheckpointFailed,
     CheckpointWritten,
     Discovered,
-    DiscoveryFailed,
     FleetSeen,
     LeaseLost,
     LeaseOperation,
+    LeaseReleased,
     LeaseTaken,
+    LookFailed,
 )
 from poller.observe.series import Counter, Gauge, Handlers, Histogram
 
@@ -75,11 +76,12 @@ class FleetMetrics:
             FleetSeen: self._on_fleet,
             LeaseTaken: self._on_taken,
             LeaseLost: self._on_lost,
+            LeaseReleased: self._on_released,
             LeaseOperation: self._on_operation,
             CheckpointWritten: self._on_checkpoint,
             CheckpointFailed: self._on_checkpoint_failed,
             Discovered: self._on_discovered,
-            DiscoveryFailed: self._on_discovery_failed,
+            LookFailed: self._on_look_failed,
         }
 
     def register_stream(self, stream: str) -> None:
@@ -109,9 +111,19 @@ class FleetMetrics:
 
     def _on_taken(self, event: LeaseTaken) -> None:
         self._taken.values[event.stream, event.reason] += 1
+        self._hold(event.stream, 1)
 
     def _on_lost(self, event: LeaseLost) -> None:
         self._lost.values[event.stream, event.reason] += 1
+        self._hold(event.stream, -1)
+
+    def _on_released(self, event: LeaseReleased) -> None:
+        self._hold(event.stream, -1)
+
+    def _hold(self, stream: str, more: int) -> None:
+        """Not only with the looks at the table: it may be away, and the leases over meanwhile."""
+        held = self._held.values
+        held[(stream,)] = max(0.0, held.get((stream,), 0.0) + more)
 
     def _on_operation(self, event: LeaseOperation) -> None:
         self._operations.values[event.stream, event.operation, event.result] += 1
@@ -126,5 +138,5 @@ class FleetMetrics:
         self._looks.values[event.stream, "ok"] += 1
         self._look_s.observe((), event.seconds)
 
-    def _on_discovery_failed(self, event: DiscoveryFailed) -> None:
+    def _on_look_failed(self, event: LookFailed) -> None:
         self._looks.values[event.stream, "error"] += 1

@@ -47,12 +47,15 @@ LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
         events.ReadingPaused,  # buffered_bytes stands at its maximum
         events.ReadingResumed,
         events.LeaseTableCreated,
+        events.DiscoveryFailed,  # each look that fails is a LookFailed
+        events.DiscoveryRecovered,
         events.LeaseTableFailing,  # each failing call is a LeaseOperation
         events.LeaseTableRecovered,
         events.LeaseClaimed,  # a LeaseOperation, and a LeaseTaken once it is handed over
         events.ForeignOwnersSeen,
         events.ForeignOwnersGone,
         events.RecordRetrying,  # each refusal is a SendFailed, and the shard a ShardRetrying
+        events.RecordRetryingEnded,
         events.DeadLetterFailing,  # the shard is a ShardRetrying
         events.DeadLetterRecovered,
         events.RouteWaiting,  # for /status; buffered_records counts the same over all routes

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
 from prometheus_client import CollectorRegistry
 
-from poller.events import Buffered, DataLost, DeadLettered, Delivered, PageRead, Resent, SendFailed
+from poller.events import Buffered, DataLost, DeadLettered, Delivered, LossReason, PageRead, Resent, SendFailed
 from poller.observe.series import Codes, Counter, Gauge, Handlers, Histogram
 
 # Label values that exist at 0 from the start; others are counted as they come.
 EVENTS: Final = ("INSERT", "MODIFY", "REMOVE")
-LOSSES: Final = ("trimmed", "shard_gone", "stream_gone")
+LOSSES: Final[tuple[LossReason, ...]] = get_args(LossReason)
 DEAD_LETTERS: Final = ("refused", "max_attempts", "max_record_age", "too_large", "undecodable", "no_image")
 RESENDS: Final = ("no_answer",)
 

@@ -14,7 +14,7 @@ from poller.decide.balance import LeasePlan
 from poller.decide.retry import Backoff
 from poller.decide.trouble import Trouble
 from poller.errors import AwsError
-from poller.events import DiscoveryFailed, Emit
+from poller.events import DiscoveryFailed, DiscoveryRecovered, Emit, LookFailed
 from poller.model import Lease
 from poller.run.follow import Follower
 from poller.run.pace import Pace
@@ -85,6 +85,7 @@ class Census:
         self._rng = rng
         self._now = asyncio.Event()
         self._trouble = Trouble()
+        self._misplaced = Trouble()
         self._children_missing = False
         self._childless: dict[str, int] = {}
         self._ends: deque[float] = deque()
@@ -161,6 +162,7 @@ class Census:
         """
         now = self._clock.monotonic()
         if not (self._board.plan.lists or self._must_list or (self._list_by and now >= self._list_by)):
+            self._trouble = Trouble()  # if it was one, it is for the worker that lists to have and to tell
             self._list_by = self._list_by or self._next_own_listing(now)
             return min(await self._ask_for_children(), max(0.0, self._list_by - now))
         self._list_by, self._listed_at = self._next_own_listing(now), now
@@ -169,9 +171,10 @@ class Census:
             await self._follower.clean_up(self._table_rows())
         except AwsError as error:
             wait_s = _BACKOFF.wait_s(self._trouble.failures + 1, self._rng.random())
-            self.say_failed(error, wait_s)
+            self._emit(LookFailed(stream=self._follower.stream.table, code=error.code))
+            self._failed(self._trouble, error, wait_s)
         else:
-            self._trouble.worked(now)
+            self._worked(self._trouble)
             self._must_list = False
             wait_s = self._pace.discovery_s if self._follower.stream.enabled else self._pace.successor_s
             self._childless.clear()  # what there is of them has rows now; who lists sees that some are missing
@@ -182,10 +185,23 @@ class Census:
         """As last seen at the moment of asking."""
         return self._board.rows.values()
 
-    def say_failed(self, error: AwsError, retry_in_s: float) -> None:
-        if self._trouble.failed(self._clock.monotonic()):
+    def note_unplaced(self, error: AwsError, retry_in_s: float) -> None:
+        """Of which stream a row is cannot be found out."""
+        self._failed(self._misplaced, error, retry_in_s)
+
+    def note_placed(self) -> None:
+        """Of every row it is known."""
+        self._worked(self._misplaced)
+
+    def _failed(self, trouble: Trouble, error: AwsError, retry_in_s: float) -> None:
+        if trouble.failed(self._clock.monotonic()):
             name = self._follower.stream.table
             self._emit(DiscoveryFailed(stream=name, code=error.code, error=str(error), retry_in_s=retry_in_s))
+
+    def _worked(self, trouble: Trouble) -> None:
+        over = trouble.worked(self._clock.monotonic())
+        if over is not None:
+            self._emit(DiscoveryRecovered(stream=self._follower.stream.table, failing_s=over.lasted_s))
 
     def _next_own_listing(self, now: float) -> float:
         return now + self._pace.discovery_s * max(1, self._board.plan.workers) * (1 + self._rng.random())

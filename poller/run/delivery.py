@@ -18,7 +18,7 @@ import msgspec
 from poller.decide.batch import BatchLimits, Lanes
 from poller.decide.frontier import Ticket
 from poller.decide.retry import Again, Backoff, DeadLetter, RetryLimits, Sent, fate
-from poller.decide.trouble import Trouble
+from poller.decide.trouble import SAY_AGAIN_S, Trouble
 from poller.errors import AwsError, DeadlinePassed, InvalidRequest, Unavailable
 from poller.events import (
     Delivered,
@@ -26,6 +26,7 @@ from poller.events import (
     QueueFailing,
     QueueRecovered,
     RecordRetrying,
+    RecordRetryingEnded,
     Resent,
     RouteWaiting,
     SendFailed,
@@ -116,6 +117,8 @@ class Delivery:
         self._taken_at = -math.inf
         self._defect: BaseException | None = None
         self._trouble = Trouble(quiet_failures=1)
+        self._refusals = Trouble()
+        self._refused_at = 0.0
         self._probe_at = 0.0
         self._free_at = 0.0
         self._retrying: dict[str, dict[Entry, None]] = {}
@@ -378,7 +381,8 @@ class Delivery:
     # --- what is said of it -------------------------------------------------------------------------------------------
 
     def report(self) -> None:
-        """Says how much is not settled."""
+        """Says how much is not settled, and when single records have ceased to be refused."""
+        self._tell_calm()
         waiting, letters = len(self._lanes), len(self.dead_letters)
         self._emit(RouteWaiting(stream=self._stream, route=self.name, waiting=waiting, dead_letters=letters))
 
@@ -412,6 +416,9 @@ class Delivery:
             )
 
     def _tell_retrying(self, entry: Entry, code: str, wait_s: float) -> None:
+        self._refused_at = self._clock.monotonic()
+        if not self._refusals.failed(self._refused_at):
+            return  # a queue that refuses one entry of each batch would fill the log
         self._emit(
             RecordRetrying(
                 stream=self._stream,
@@ -421,8 +428,20 @@ class Delivery:
                 code=code,
                 attempts=entry.attempts,
                 retry_in_s=wait_s,
+                retrying=sum(map(len, self._retrying.values())),
             )
         )
+
+    def _tell_calm(self) -> None:
+        now = self._clock.monotonic()
+        if self._retrying or now - self._refused_at < SAY_AGAIN_S:
+            return
+        over = self._refusals.worked(now)
+        if over is not None:
+            failing_s = over.lasted_s - (now - self._refused_at)
+            self._emit(
+                RecordRetryingEnded(stream=self._stream, route=self.name, failing_s=failing_s, refusals=over.failures)
+            )
 
     def _mark_retrying(self, entry: Entry) -> None:
         if entry.first_failed_s is not None or entry.tenure.over:  # nobody would take back what is said of a lost one

@@ -242,7 +242,7 @@ class LeaseKeeper:
         tried = False
         while True:
             try:
-                async with tenure.lock:
+                async with tenure.lock, self.table.writing:
                     if self.tenures.get(tenure.shard_id) is not tenure:
                         return False
                     tenure.closed = True  # from the moment on at which another worker may have it

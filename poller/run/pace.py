@@ -14,7 +14,7 @@ class Pace:
     lease table that others may have found as well, the first listing comes within `bootstrap_s`. A lease on its way to
     another worker is settled for `drain_s` at most. A leaving worker reads on for `seek_s` at most, until others have
     claimed its leases; it has `drain_s` to settle what is in flight and `farewell_s` each for the last checkpoints and
-    for giving the leases back; everything is over within `leave_s`.
+    for giving the leases back, or for that what is left of the whole; everything is over within `leave_s`.
     """
 
     checkpoint_s: float

@@ -380,7 +380,7 @@ class ShardReader:
         gone = absence.failures >= _GONE_AFTER and absence.lasting_s(now) >= _GONE_S
         return self._lost("shard_gone") if gone else wait_s
 
-    def _lost(self, reason: str) -> float:
+    def _lost(self, reason: Literal["trimmed", "shard_gone"]) -> float:
         """Records are gone that were never read. Never silently: it stops here, or goes on where there is something."""
         reading = self._reading
         self._iterator = None

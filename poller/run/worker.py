@@ -176,10 +176,12 @@ class Worker:
         except LeaseConflict:
             pass  # the next look shows the row as it is
         except (Throttled, Unavailable) as error:
-            self._census.say_failed(error, _LOOK_AGAIN_S)
+            self._census.note_unplaced(error, _LOOK_AGAIN_S)
         except AwsError as error:
-            self._census.say_failed(error, self._shares.look_every_s)
+            self._census.note_unplaced(error, self._shares.look_every_s)
             return False  # nothing will change that soon, and the other shards must be read
+        else:
+            self._census.note_placed()
         return bool(unplaced)
 
     async def _remake(self) -> None:

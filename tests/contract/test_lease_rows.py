@@ -153,6 +153,17 @@ async def test_a_missing_table_is_made_once(unmade: BotoLeaseTable, clock: Manua
     assert await unmade.list() == []
 
 
+async def test_a_table_that_is_made_is_billed_on_demand(
+    dynamodb_local: str, open_aws: OpenAws, clock: ManualClock
+) -> None:
+    aws, name = await open_aws(dynamodb_local), f"leases-{uuid.uuid4().hex}"
+    await BotoLeaseTable(aws, name, lambda text: None).ensure(create=True, clock=clock)
+
+    described = aws.leases.client.describe_table
+    answer = await aws.leases.pool.call("DescribeTable", Target(name), NEVER, described, TableName=name)
+    assert answer["Table"]["BillingModeSummary"]["BillingMode"] == "PAY_PER_REQUEST"
+
+
 async def test_a_missing_table_that_must_not_be_made_is_refused_with_the_mend(
     unmade: BotoLeaseTable, clock: ManualClock
 ) -> None:

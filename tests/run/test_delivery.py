@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 from collections.abc import Callable
 from dataclasses import replace
+
+import pytest
 
 from poller.errors import AccessDenied, InvalidRequest, NotFound, Throttled, Unavailable
 from poller.events import (
@@ -18,6 +21,7 @@ from poller.events import (
     ReadingPaused,
     ReadingResumed,
     RecordRetrying,
+    RecordRetryingEnded,
     Resent,
     ShardRetrying,
     ShardStarted,
@@ -176,7 +180,31 @@ def test_a_record_that_is_refused_while_others_pass_is_dead_lettered_after_its_a
             await rig.until(lambda: len(rig.received()) == 200)
         (letter,) = dead(rig)
         assert (letter.attributes["reason"], letter.attributes["attempts"]) == ("max_attempts", "3")
-        assert [event.attempts for event in rig.said(RecordRetrying)] == [1, 2]
+        assert [event.attempts for event in rig.said(RecordRetrying)] == [1]
+
+    run(story)
+
+
+def test_a_queue_that_refuses_some_of_every_batch_for_minutes_is_a_line_a_minute_and_one_when_it_is_over() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(max_attempts=50))
+        rng = random.Random(1)
+        refused = Refused("InternalError", "not now", sender_fault=False)
+        rig.queue.refuse = lambda _: refused if rng.random() < 0.4 else None
+        async with rig.running():
+            for number in range(100):
+                rig.uploads(10, f"batch-{number}")
+                await clock.sleep(1.5)
+            rig.queue.refuse = lambda _: None
+            await rig.until(lambda: len(rig.received()) == 1_000)
+            assert rig.said(RecordRetryingEnded) == []
+            await clock.sleep(70.0)
+        said = rig.said(RecordRetrying)
+        assert len(said) in (3, 4)
+        assert said[-1].retrying >= 1
+        (over,) = rig.said(RecordRetryingEnded)
+        assert 120.0 < over.failing_s < 170.0
+        assert over.refusals > 200
 
     run(story)
 
@@ -237,10 +265,13 @@ def test_since_when_a_shard_is_retrying_is_said_and_taken_back() -> None:
         rig.queue.refuse = refusing("a", times=3)
         rig.uploads(3)
         rig.upload("a")
+        began = clock.wall()
         async with rig.running():
             await rig.until(lambda: len(rig.received()) == 4)
-        said = [event.since_s is not None for event in rig.said(ShardRetrying)]
-        assert (said[0], said[-1]) == (True, False)
+        first, *_, last = rig.said(ShardRetrying)
+        assert first.since_s is not None
+        assert began < first.since_s < began + 5
+        assert last.since_s is None
 
     run(story)
 
@@ -490,6 +521,24 @@ def test_without_a_dead_letter_queue_a_bad_record_holds_the_checkpoint_and_nobod
             assert told == {"NoDeadLetterQueue: the route has no dead-letter queue; name one and restart"}
             rig.queue.refuse = lambda _: None
             await rig.until(lambda: "bad/1" in rig.received())
+
+    run(story)
+
+
+def test_behind_a_record_that_cannot_be_settled_no_more_than_a_window_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poller.run.shard._WINDOW_MAX", 30)
+
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(page_limit=9))  # three records an upload, of which one is wanted
+        rig.dead_letter_queue = None
+        rig.queue.refuse = refusing("bad", sender_fault=True)
+        rig.upload("bad")
+        expected = rig.uploads(100)
+        async with rig.running():
+            await clock.sleep(120)
+            assert 29 <= len(rig.received()) <= 33
+            rig.queue.refuse = lambda _: None
+            await rig.until(lambda: sorted(rig.received()) == sorted([*expected, "bad/1"]))
 
     run(story)
 

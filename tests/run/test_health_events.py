@@ -13,8 +13,11 @@ from poller.events import (
     DeadLettered,
     DeadLetterFailing,
     DeadLetterRecovered,
+    Delivered,
+    Discovered,
     FleetSeen,
     PageRead,
+    QueueRecovered,
     RouteWaiting,
     ShardBehind,
 )
@@ -77,6 +80,42 @@ def test_only_the_last_page_of_a_closed_shard_is_told_as_the_last() -> None:
             rig.stream.shards.split(root)
             await clock.sleep(10)
         assert [page.shard for page in rig.said(PageRead) if page.last] == [root]
+
+    run(story)
+
+
+def test_spans_of_time_are_told_in_seconds_and_moments_as_seconds_since_the_epoch() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+
+        async def slow(operation: str, _: str) -> None:
+            await clock.sleep(1.0 if operation == "DescribeStream" else 0.0)
+
+        rig.stream.before = slow
+        rig.queue.before = failing(lambda op, name: fault(Unavailable, op, name, "ServiceUnavailable"))
+        began = clock.wall()
+        rig.upload("a")
+        async with rig.running():
+            await clock.sleep(40)
+            waiting = rig.said(ShardBehind)[-1]
+            rig.queue.before = open_gate
+            await rig.until(lambda: rig.received() == ["a/1"])
+            delivered = clock.wall()
+            await clock.sleep(5)
+        page = next(page for page in rig.said(PageRead) if sum(page.events.values()))
+        assert began <= page.polled_at_s < began + 10
+        assert 0 <= page.behind_s < 10
+        assert 35 < waiting.behind_s < 45
+        assert waiting.oldest_created_s is not None
+        assert began - 1 <= waiting.oldest_created_s <= began
+        (latency_s,) = rig.said(Delivered)[0].latencies_s
+        assert abs(latency_s - (delivered - began)) < 2
+        checkpoint = rig.said(CheckpointWritten)[-1]
+        assert delivered <= checkpoint.at_s < delivered + 3
+        assert 35 < rig.said(QueueRecovered)[0].failing_s < 50
+        assert 1 <= rig.said(Discovered)[0].seconds < 3
+        rest = rig.said(ShardBehind)[-1]
+        assert (rest.behind_s, rest.oldest_created_s) == (0.0, None)
 
     run(story)
 

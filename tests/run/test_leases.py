@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ from poller.events import (
     LeaseTableFailing,
     LeaseTableRecovered,
     LeaseTaken,
+    ShardStarted,
 )
 from poller.model import LATEST, SHARD_END, TRIM_HORIZON, Lease
 from tests.memory.gates import Gate, failing, fault, no_answer, open_gate
@@ -289,6 +291,35 @@ def test_an_idle_lease_is_renewed_every_third_of_its_duration() -> None:
     run(story)
 
 
+def test_who_takes_or_gives_back_many_leases_writes_sixteen_rows_at_once_and_no_more() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        tree = rig.stream.shards
+        for _ in range(7):
+            for shard in [shard.shard_id for shard in tree if not shard.closed]:
+                tree.split(shard)
+        under_way: Counter[str] = Counter()
+        most: Counter[str] = Counter()
+        answers_in_s = 0.05
+
+        async def slow(operation: str, _: str) -> None:
+            under_way[operation] += 1
+            most[operation] = max(most[operation], under_way[operation])
+            await clock.sleep(answers_in_s)
+            under_way[operation] -= 1
+
+        rig.leases.before = slow
+        async with rig.running():
+            await rig.until(lambda: len({event.shard for event in rig.said(ShardStarted)}) == 255)
+            answers_in_s = 0.4  # 128 leases are given back in some three seconds
+        assert rig.said(LeaseLost) == []
+        assert all(row.owner is None for row in rig.leases.rows.values())
+        assert most["UpdateItem"] == 16
+        assert most["PutItem"] <= 32, "a listing's rows, and children of shards that end meanwhile"
+
+    run(story)
+
+
 def test_no_more_than_max_leases_are_held() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock, Options(max_leases=1))
@@ -331,6 +362,25 @@ def test_a_row_that_java_made_goes_on_at_its_checkpoint_and_is_pinned_to_the_str
             await rig.until(lambda: sorted(rig.received()) == sorted(expected))
             await rig.until(rig.caught_up)
         assert rig.leases.rows[shard.shard_id].stream_arn == rig.stream.info.arn
+
+    run(story)
+
+
+def test_a_row_that_java_makes_while_this_worker_is_at_work_is_pinned_as_well_once_it_is_given_back() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        (root,) = list(rig.stream.shards.shards)
+        rows = rig.leases.rows
+        async with rig.running():
+            await clock.sleep(5)
+            low, _ = rig.stream.shards.split(root)
+            rows[low] = Lease(low, counter=3, owner="java", parents=frozenset({root}))
+            await clock.sleep(5)
+            assert (rows[low].owner, rows[low].stream_arn) == ("java", None)
+            rows[low] = replace(rows[low], owner=None, counter=4)
+            await rig.until(lambda: rows[low].owner == "worker-1")
+            await clock.sleep(5)
+        assert rows[low].stream_arn == rig.stream.info.arn
 
     run(story)
 

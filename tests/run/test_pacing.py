@@ -64,3 +64,25 @@ def test_shards_that_catch_up_starve_no_quiet_one() -> None:
         assert max(later - earlier for earlier, later in pairwise(times)) < 2 * IDLE_MAX_S
 
     run(story)
+
+
+def test_no_more_pages_are_asked_for_at_once_than_the_settings_allow() -> None:
+    async def story(clock: VirtualClock) -> None:
+        async with Fleet.on(clock, shards=12, options=Options(concurrency=3)) as fleet:
+            under_way = most = 0
+
+            async def slow(operation: str, _: str) -> None:
+                nonlocal under_way, most
+                if operation == "GetRecords":
+                    under_way += 1
+                    most = max(most, under_way)
+                    await clock.sleep(0.2)
+                    under_way -= 1
+
+            fleet.rig.stream.before = slow
+            fleet.start("w1")
+            await clock.sleep(20)
+            assert len({said.event.shard for said in fleet.said(PageRead)}) == 12
+        assert most == 3
+
+    run(story)

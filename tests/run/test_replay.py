@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import partial
 
+import pytest
+
+from poller.decide.pacing import PacingLimits
 from poller.errors import AccessDenied, Throttled, Unavailable
 from poller.model import Message, Position, Refused
 from poller.operate.account import Left
@@ -333,10 +336,13 @@ def test_the_rate_is_kept() -> None:
     run(story)
 
 
-def test_a_shard_is_asked_no_more_often_than_was_said() -> None:
+def test_a_shard_is_asked_no_more_often_than_was_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("poller.operate.replay._PACING", PacingLimits(0.0, 0.05, page_limit=1))
+
     async def story(clock: VirtualClock) -> None:
         desk = Desk(clock)
-        desk.upload("a")
+        for number in range(40):
+            desk.upload(f"item-{number}")
         asked: list[float] = []
 
         async def note(operation: str, _resource: str) -> None:
@@ -345,6 +351,7 @@ def test_a_shard_is_asked_no_more_often_than_was_said() -> None:
 
         desk.stream.before = note
         await desk.send()
+        assert len(asked) >= 80, "two records an upload, each a page"
         assert all(later - asked[index] >= 0.99 for index, later in enumerate(asked[20:]))
 
     run(story)

@@ -9,9 +9,13 @@ import pytest
 from poller.decide.lineage import Start
 from poller.errors import DataTrimmed, InvalidRequest, IteratorExpired, NotFound, Throttled, Unavailable
 from poller.events import (
+    CheckpointWritten,
     DataLost,
     DiscoveryFailed,
+    DiscoveryRecovered,
     IteratorRenewed,
+    LeaseOperation,
+    LookFailed,
     ReadFailing,
     ReadRecovered,
     ShardStarted,
@@ -482,6 +486,29 @@ def test_a_listing_of_many_pages_with_failing_calls_is_completed_call_by_call() 
     run(story)
 
 
+def test_a_listing_that_fails_for_long_is_said_as_it_begins_once_a_minute_and_when_it_is_over() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        async with rig.running():
+            await rig.until(lambda: bool(rig.said(ShardStarted)))
+            rig.stream.before = failing(
+                lambda op, name: fault(Throttled, op, name, "LimitExceededException"), "DescribeStream"
+            )
+            await rig.until(lambda: bool(rig.said(DiscoveryFailed)))
+            began = clock.monotonic()
+            await clock.sleep(150.0)
+            said, looks = len(rig.said(DiscoveryFailed)), len(rig.said(LookFailed))
+            rig.stream.before = open_gate
+            await rig.until(lambda: bool(rig.said(DiscoveryRecovered)))
+            await clock.sleep(150.0)
+        (over,) = rig.said(DiscoveryRecovered)
+        assert over.failing_s == pytest.approx(clock.monotonic() - began - 150.0, abs=1.0)
+        assert said == 3
+        assert looks > 20, "each of them is counted"
+
+    run(story)
+
+
 def test_children_whose_roots_were_trimmed_are_read() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock)
@@ -491,6 +518,29 @@ def test_children_whose_roots_were_trimmed_are_read() -> None:
         expected = rig.uploads(20)
         async with rig.running():
             await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+
+    run(story)
+
+
+def test_the_end_of_a_shard_comes_after_its_childrens_rows_and_their_names_as_java_expects_it() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        (root,) = list(rig.stream.shards.shards)
+        async with rig.running():
+            await rig.until(lambda: bool(rig.said(ShardStarted)))
+            before = len(rig.events)
+            rig.stream.shards.split(root)
+            await rig.until(lambda: rig.checkpoints()[root] == SHARD_END and len(rig.said(ShardStarted)) == 3)
+        told = rig.events[before:]
+        writes = [event.operation if isinstance(event, LeaseOperation) else "" for event in told]
+        (end,) = [
+            at
+            for at, event in enumerate(told)
+            if isinstance(event, CheckpointWritten) and event.checkpoint == SHARD_END
+        ]
+        named = writes.index("add_children")
+        assert writes[:named].count("create") == 2
+        assert named < end
 
     run(story)
 
@@ -520,6 +570,19 @@ def test_a_closed_shard_without_children_holds_nobody_up() -> None:
         async with rig.running():
             await rig.until(lambda: len(rig.received()) == 20)
             await clock.sleep(600)
+
+    run(story)
+
+
+def test_behind_five_hundred_empty_pages_everything_is_found() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        (root,) = list(rig.stream.shards.shards)
+        expected = rig.uploads(20)
+        rig.stream.shards.empty(root, 500)
+        async with rig.running():
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected), at_most_s=700.0)
+        assert rig.stream.shards[root].empty_pages == 0
 
     run(story)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from tests.sim.commands import found_after
+from tests.sim.knobs import Knobs
 from tests.sim.mutants import MUTANTS
 from tests.sim.planting import Mutant
 
@@ -30,6 +33,22 @@ def test_a_mutant_fits_the_source_that_it_was_written_for(mutant: Mutant) -> Non
 
 def test_mutants_have_names_of_their_own() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 25
+
+
+def test_the_table_of_failures_has_all_its_rows_and_each_names_its_planted_bugs_and_what_there_is() -> None:
+    table = (ROOT / "docs/reliability.md").read_text("utf-8").partition("## The fifty ways to fail")[2]
+    rows = dict(re.findall(r"^\| ([\d, ]+) \|[^|]*\| (.*) \|$", table, re.MULTILINE))
+    covered = {int(number): by for numbers, by in rows.items() for number in numbers.split(", ")}
+    assert sorted(covered) == list(range(1, 51))
+    named = {name for by in rows.values() for name in re.findall(r"\*([a-z-]+)\*", by)}
+    assert named <= {mutant.name for mutant in MUTANTS}
+    assert [mutant.name for mutant in MUTANTS if mutant.row and f"*{mutant.name}*" not in covered[mutant.row]] == []
+    knobs = {field.name for field in fields(Knobs)}
+    for word in {word for by in rows.values() for word in re.findall(r"`([^`]+)`", by)}:
+        if word.endswith(".py"):
+            assert (ROOT / word).exists() or (ROOT / "tests/property" / word).exists(), word
+        else:
+            assert knobs & {word, f"{word}_p", f"{word}_every_s"}, word
 
 
 @pytest.mark.parametrize("name", QUICK)

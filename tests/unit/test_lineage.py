@@ -10,6 +10,7 @@ from poller.decide.lineage import (
     children_missing,
     in_lineage_order,
     new_leases,
+    removable,
     stage,
     start_of,
     stream_finished,
@@ -115,6 +116,19 @@ def test_a_deleted_row_above_a_child_that_has_not_started_is_made_again() -> Non
     assert created(shards, table(Lease("c", parents=frozenset({"parent"}))), HORIZON) == {
         "parent": (TRIM_HORIZON, None)
     }
+
+
+def test_a_finished_row_goes_once_its_shard_is_trimmed_and_no_child_waits_for_it() -> None:
+    parent = Lease("parent", checkpoint=SHARD_END)
+    waiting = Lease("child", parents=frozenset({"parent"}))
+    begun = Lease("child", checkpoint="7", parents=frozenset({"parent"}))
+    assert removable(table(parent, waiting), {"child"}) == ()
+    assert removable(table(parent, begun), {"parent", "child"}) == ()
+    assert removable(table(parent, begun), {"child"}) == (parent,)
+
+
+def test_something_unfinished_remains_in_the_table() -> None:
+    assert removable(table(Lease("a", checkpoint=SHARD_END), Lease("b", checkpoint=SHARD_END)), ()) == ()
 
 
 def test_a_child_waits_for_its_parent() -> None:

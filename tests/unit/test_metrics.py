@@ -20,7 +20,6 @@ from poller.events import (
     DeadLettered,
     Delivered,
     Discovered,
-    DiscoveryFailed,
     Event,
     FleetSeen,
     LeaseLost,
@@ -28,6 +27,7 @@ from poller.events import (
     LeaseReleased,
     LeaseTaken,
     LimiterWaited,
+    LookFailed,
     LoopLagged,
     PageRead,
     Resent,
@@ -91,7 +91,7 @@ ALL: list[Event] = [
     LeaseTaken(stream=STREAM, shard=SHARD, reason="expired", previous_owner="other", checkpoint="42"),
     LeaseOperation(stream=STREAM, operation="renew", result="ok"),
     Discovered(stream=STREAM, shards=3, created=1, seconds=0.3),
-    DiscoveryFailed(stream=STREAM, code="Throttled", error="x", retry_in_s=1.0),
+    LookFailed(stream=STREAM, code="Throttled"),
     ApiCalled(service="sqs", operation="SendMessageBatch", code="OK", seconds=0.02),
     LimiterWaited(limiter="describe_stream", seconds=0.1),
     LoopLagged(seconds=0.004),
@@ -280,6 +280,15 @@ def test_leases_checkpoints_and_discoveries_are_counted_by_reason_and_result() -
     assert value(metrics, "discoveries_total", stream=STREAM, result="ok") == 1
     assert value(metrics, "discoveries_total", stream=STREAM, result="error") == 1
     assert value(metrics, "discovery_duration_seconds_sum") == 0.3
+
+
+def test_leases_held_are_told_between_the_looks_at_the_table_too() -> None:
+    taken = LeaseTaken(stream=STREAM, shard=SHARD, reason="expired", previous_owner="other", checkpoint="42")
+    metrics = fed(replace(FLEET, held=0), taken, replace(taken, shard="shardId-2"), replace(taken, shard="shardId-3"))
+    assert value(metrics, "leases_held", stream=STREAM) == 3
+    metrics(LOST)
+    metrics(LeaseReleased(stream=STREAM, shard="shardId-2", checkpoint="42"))
+    assert value(metrics, "leases_held", stream=STREAM) == 1
 
 
 def test_a_state_that_no_shard_is_in_any_more_goes_back_to_0() -> None:
