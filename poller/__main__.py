@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 
+_STDERR = 2
+
 
 def main() -> None:
     """Ends the process with 0 (done), 1 (failed) or 2 (usage, configuration)."""
@@ -14,6 +16,9 @@ def main() -> None:
         # Before anything else is imported, which takes longer than some supervisors wait.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, _nothing_begun)
+        # Kept for when somebody listens: by default it would end the process.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+        _fill_standard_descriptors()
     elif sys.stdout is None:
         # Closed by whoever started it, which the daemon bears by itself: what is printed goes nowhere.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the process ends
@@ -36,6 +41,13 @@ def _nothing_begun(_number: int, _frame: object) -> None:
     raised in the midst of an import, it may be swallowed there.
     """
     os._exit(0)
+
+
+def _fill_standard_descriptors() -> None:
+    """What was closed by whoever started it leads nowhere. Else a socket would get its number, and libuv abort on it."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        pass
+    os.close(descriptor)
 
 
 if __name__ == "__main__":
