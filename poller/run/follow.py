@@ -17,7 +17,7 @@ from poller.decide.lineage import (
 )
 from poller.decide.succession import current_arn, next_arn, rows_of, superseded, table_name_of, taken_up
 from poller.errors import DataTrimmed, NotFound
-from poller.events import DataLost, Emit, StreamEnded, StreamReplaced, StreamSwitched
+from poller.events import DataLost, Emit, StreamEnded, StreamReplaced, StreamSwitched, ViewChanged
 from poller.model import TRIM_HORIZON, Lease, Position, Shard, StreamInfo
 from poller.run.discovery import Discovery
 from poller.run.ports import Clock, LeaseTable, Limiter, StreamSource, Tables
@@ -33,7 +33,8 @@ class Follower:
     """The stream that is being read, and what is known of its shards.
 
     `table` is the table's name when the stream was found by it: then a newer stream of the table is followed. None: the
-    stream was given by its ARN, and only that one is read.
+    stream was given by its ARN, and only that one is read. `on_view` is told of a stream that carries other images than
+    the one before it, once a listing has shown that.
     """
 
     def __init__(
@@ -51,6 +52,8 @@ class Follower:
         emit: Emit,
         rng: random.Random,
     ) -> None:
+        self.on_view: Callable[[StreamInfo], None] = lambda _: None
+        self._view_type = stream.view_type
         self._latest = stream
         self._table = table
         self._start = start
@@ -166,6 +169,13 @@ class Follower:
             return self.shards
         return self.shards.keys() - already_read(self.shards, rows, followed=self.discovery.followed)
 
+    def rowless(self, rows: Mapping[str, Lease]) -> tuple[str, ...]:
+        """Listed shards that have yet to be read and have no row: for a moment, or since theirs cannot be read."""
+        missing = self.shards.keys() - rows.keys()
+        if missing:
+            missing -= already_read(self.shards, rows, followed=self.discovery.followed)
+        return tuple(sorted(missing))
+
     def must_list(self, rows: Mapping[str, Lease], all_rows: Iterable[Lease]) -> bool:
         """Do the rows leave open what only a listing of my own tells?
 
@@ -209,8 +219,18 @@ class Follower:
             self._not_found += 1
             if self._table is None or not self._gone:
                 raise
+        else:
+            self._note_view()
         if self._table is not None and (self._gone or not self.stream.enabled or self._replaced_by is None):
             await self._look_for_successor(self._table, [row.stream_arn for row in all_rows() if row.stream_arn])
+
+    def _note_view(self) -> None:
+        """One that replaces another, or that an earlier run has left unfinished, may be of another view type."""
+        stream = self.stream
+        if stream.view_type is not self._view_type:
+            self._view_type = stream.view_type
+            self._emit(ViewChanged(stream=stream.table, stream_arn=stream.arn, view_type=stream.view_type.value))
+            self.on_view(stream)
 
     async def _look_for_successor(self, table: str, taken_up_arns: Sequence[str]) -> None:
         """The next that can be read, or of which there are rows: should it be gone, what is lost of it must be said."""

@@ -19,8 +19,9 @@ from poller.events import (
     StreamEnded,
     StreamReplaced,
     StreamSwitched,
+    ViewChanged,
 )
-from poller.model import AT_TIMESTAMP, LATEST, SHARD_END, Lease, ViewType
+from poller.model import AT_TIMESTAMP, LATEST, SHARD_END, Lease, StreamInfo, ViewType
 from tests.memory.gates import Gate, failing, fault, no_answer, open_gate
 from tests.rig import Options, Rig
 from tests.virtual import VirtualClock, run
@@ -251,6 +252,26 @@ def test_a_stream_replaced_twice_while_nobody_looked_is_read_one_after_the_other
             sorted(expected[n : n + 5]) for n in (0, 5, 10)
         ]
         assert len(rig.said(StreamSwitched)) == 2
+
+    run(story)
+
+
+def test_that_a_later_stream_carries_other_images_is_said_and_told_once_it_is_read() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        worker = rig.worker()
+        told: list[StreamInfo] = []
+        worker.follower.on_view = told.append
+        async with rig.running(worker):
+            await clock.sleep(10)
+            for view_type in (ViewType.NEW_IMAGE, ViewType.KEYS_ONLY):
+                rig.table.disable()
+                rig.table.enable(view_type)
+                await rig.until(lambda: worker.follower.stream.arn == rig.stream.info.arn, at_most_s=90)
+                await clock.sleep(30)
+        assert told == [rig.stream.info]
+        (changed,) = rig.said(ViewChanged)
+        assert (changed.stream_arn, changed.view_type) == (rig.stream.info.arn, "KEYS_ONLY")
 
     run(story)
 
