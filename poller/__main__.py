@@ -44,7 +44,7 @@ def _nothing_begun(_number: int, _frame: object) -> None:
 
 
 def _fill_standard_descriptors() -> None:
-    """What was closed by whoever started it leads nowhere. Else a socket would get its number, and libuv abort on it."""
+    """What was closed by whoever started it leads nowhere. Else a socket gets its number, and libuv aborts on it."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
         pass
     os.close(descriptor)
