@@ -15,9 +15,9 @@ from poller.decide.lineage import (
     stream_finished,
     undecided,
 )
-from poller.decide.succession import current_arn, next_arn, rows_of, superseded, table_name_of, taken_up
+from poller.decide.succession import current_arn, foreign, next_arn, rows_of, superseded, table_name_of, taken_up
 from poller.errors import DataTrimmed, NotFound
-from poller.events import DataLost, Emit, StreamEnded, StreamReplaced, StreamSwitched, ViewChanged
+from poller.events import DataLost, Emit, SettingsDoubtful, StreamEnded, StreamReplaced, StreamSwitched, ViewChanged
 from poller.model import TRIM_HORIZON, Lease, Position, Shard, StreamInfo
 from poller.run.discovery import Discovery
 from poller.run.ports import Clock, LeaseTable, Limiter, StreamSource, Tables
@@ -67,6 +67,7 @@ class Follower:
         self._rng = rng
         self._replaced_by: str | None = None
         self._end_said = False
+        self._strangers_said = False
         self._seen_at: dict[str, float] = {}  # when a look first showed each row
         self._finished_at = math.inf
         self._not_found = 0
@@ -212,6 +213,7 @@ class Follower:
         Raises AwsError as `Discovery.look` does, but for a stream that is gone for good: that is noted, for `over`.
         """
         self._note_followers(all_rows())
+        self._note_strangers(all_rows())
         try:
             await self.discovery.look(lambda: self.rows(all_rows()))
             self._not_found = 0
@@ -223,6 +225,14 @@ class Follower:
             self._note_view()
         if self._table is not None and (self._gone or not self.stream.enabled or self._replaced_by is None):
             await self._look_for_successor(self._table, [row.stream_arn for row in all_rows() if row.stream_arn])
+
+    def _note_strangers(self, rows: Iterable[Lease]) -> None:
+        """A start refuses a lease table of another table's stream; two that start together find it empty."""
+        other = None if self._strangers_said else foreign(rows, self.stream.arn)
+        if other is not None:
+            self._strangers_said = True
+            text = f"the lease table is also that of another stream ({other}): neither starts again; name another one"
+            self._emit(SettingsDoubtful(stream=self.stream.table, text=text))
 
     def _note_view(self) -> None:
         """One that replaces another, or that an earlier run has left unfinished, may be of another view type."""

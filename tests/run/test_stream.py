@@ -14,6 +14,7 @@ from poller.events import (
     IteratorRenewed,
     ReadFailing,
     ReadRecovered,
+    SettingsDoubtful,
     ShardStarted,
     StartTimeUnsupported,
     StreamEnded,
@@ -252,6 +253,26 @@ def test_a_stream_replaced_twice_while_nobody_looked_is_read_one_after_the_other
             sorted(expected[n : n + 5]) for n in (0, 5, 10)
         ]
         assert len(rig.said(StreamSwitched)) == 2
+
+    run(story)
+
+
+def test_of_two_applications_that_have_begun_with_one_lease_table_each_reads_its_own_stream_and_says_so() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        strange = rig.stream.info.arn.replace(f"table/{rig.stream.info.table}", "table/Aardvarks")
+        rows = [
+            Lease("shardId-1", checkpoint=SHARD_END, counter=7, stream_arn=strange),
+            Lease("shardId-2", owner="stranger", counter=7, checkpoint="1", stream_arn=strange),
+        ]
+        rig.leases.rows = {row.shard_id: row for row in rows}
+        expected = rig.uploads(5)
+        async with rig.running():
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+            await clock.sleep(200)
+        assert [rig.leases.rows.get(row.shard_id) for row in rows] == rows
+        (doubt,) = rig.said(SettingsDoubtful)
+        assert strange in doubt.text
 
     run(story)
 
