@@ -141,7 +141,7 @@ def _fleet(known: Known, bounds: Bounds, now: float) -> Iterator[Reason]:
 
 def _why_nobody(known: Known, shards: Mapping[str, float]) -> str:
     if known.fleet is not None and shards.keys() <= set(known.fleet.rowless):
-        return "the lease table has no row for it that can be read. Delete the row that `poller check` names."
+        return "the lease table has no row for it that can be read. Mend or delete the row that `poller check` names."
     return "no living worker has the lease. Start another worker, or raise lease.max_leases."
 
 

@@ -426,7 +426,8 @@ def test_a_shard_that_is_nobodys_for_long_is_a_reason(story: Story, state: str) 
 def test_a_shard_whose_row_cannot_be_read_is_nobodys_and_the_row_is_to_be_deleted(story: Story) -> None:
     story.rowless = ("C",)
     assert story.wait(32).only().text == (
-        "Nobody reads C: the lease table has no row for it that can be read. Delete the row that `poller check` names."
+        "Nobody reads C: the lease table has no row for it that can be read."
+        " Mend or delete the row that `poller check` names."
     )
     story.rowless = ()
     assert story.wait(1).parts() == []
