@@ -15,10 +15,11 @@ from poller.assemble import Assembled, assemble
 from poller.decide.filter import Filter
 from poller.decide.retry import Backoff
 from poller.errors import ConfigurationError
-from poller.events import Event, SettingsDoubtful, StartupFailed, StartupWaiting, TaskFailed
+from poller.events import Event, SettingsDoubtful, StartupFailed, StartupWaiting, StreamUnsuited, TaskFailed
+from poller.model import StreamInfo
 from poller.observe.log import whereabouts
 from poller.settings import Settings
-from poller.startup import Found, Startup, World, filter_doubts, view_faults
+from poller.startup import Found, Startup, World, filter_doubts, view_doubts, view_faults
 
 # A defect ends the worker; the next one begins at the checkpoints, after a while.
 _REBUILD: Final = Backoff(first_s=1.0, max_s=30.0)
@@ -120,7 +121,7 @@ class Application:
     def check(self, settings: Settings, filters: Sequence[Filter]) -> None:
         """ConfigurationError: on the stream that is read these can never match."""
         if self._assembled is not None:
-            for fault in view_faults(settings, self._assembled.worker.follower.stream, filters):
+            for fault in view_faults(settings, self._assembled.follower.stream, filters):
                 raise fault
 
     def _equipped(self, found: Found) -> Found:
@@ -180,6 +181,7 @@ class Application:
             began = clock.monotonic()
             try:
                 self._assembled = assemble(self._settings, self._equipped(found), self._world, self._worker_id)
+                self._assembled.follower.on_view = self._judge_view
                 return await self._assembled.worker.run(self._stop)
             except Exception as error:  # noqa: BLE001 - whatever it is, the stream must be read on
                 failures = 1 if clock.monotonic() - began > _CALM_S else failures + 1
@@ -190,6 +192,13 @@ class Application:
             await self._unless_stopped(clock.sleep(wait_s))
             if self._stop.is_set():
                 return False
+
+    def _judge_view(self, stream: StreamInfo) -> None:
+        """Says at work what the start would have ended with. Routes that the stream does suit go on."""
+        for fault in view_faults(self._settings, stream, self._filters):
+            self._world.emit(StreamUnsuited(stream=self._stream, stream_arn=stream.arn, error=str(fault)))
+        for doubt in view_doubts(self._settings, stream):
+            self._world.emit(SettingsDoubtful(stream=self._stream, text=doubt))
 
     async def _unless_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """The work's result; None if the process is asked to stop before it is done, and the work is dropped."""

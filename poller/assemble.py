@@ -38,9 +38,10 @@ _RETRYING = Backoff(first_s=0.2, max_s=60.0)
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
-    """A worker, and those of its parts that can be set otherwise while it works."""
+    """A worker, and those of its parts that are asked, or set otherwise, while it works."""
 
     worker: Worker
+    follower: Follower
     sifter: Sifter
     limiters: ShardLimiters
 
@@ -109,7 +110,7 @@ def assemble(settings: Settings, found: Found, world: World, worker_id: str) -> 
         emit=emit,
         rng=rng,
     )
-    return Assembled(worker, sifter, limiters)
+    return Assembled(worker, follower, sifter, limiters)
 
 
 def _thrift(settings: Settings, pacing: PacingLimits, world: World) -> Thrift | None:

@@ -259,6 +259,26 @@ class StreamSwitched(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ViewChanged(Event):
+    """The stream that is read now carries other images with its records than the one before."""
+
+    level: ClassVar[Level | None] = "warning"
+    stream: str
+    stream_arn: str
+    view_type: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StreamUnsuited(Event):
+    """The stream that is read now lacks images that the settings need: what they want of its records cannot match."""
+
+    level: ClassVar[Level | None] = "error"
+    stream: str
+    stream_arn: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StreamEnded(Event):
     """The stream is disabled and read to its end, and the table has no newer one."""
 
@@ -563,7 +583,8 @@ class FleetSeen(Event):
     """A look at the lease table. `shards` counts them by state, `held` are mine, `workers` live owners and me.
 
     `lists`: it is for me to look for new shards; `unrenewed_s`: how long ago the write was sent that keeps my leases, 0
-    without any. `rows` are those of the stream that is being read, mine as I last wrote them.
+    without any. `rows` are those of the stream that is being read, mine as I last wrote them; `rowless`: shards that
+    have none (that can be read), and so no reader, counted as unowned.
     """
 
     level: ClassVar[Level | None] = None
@@ -574,6 +595,7 @@ class FleetSeen(Event):
     lists: bool = True
     unrenewed_s: float = 0.0
     rows: tuple[SeenLease, ...] = ()
+    rowless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -177,6 +177,8 @@ NO_CREDENTIALS: Final = (
 # No connection came about: the request never left this machine.
 NOT_CONNECTED: Final = (boto.EndpointConnectionError, boto.ConnectTimeoutError, boto.ProxyConnectionError)
 _CONNECTING: Final = ("urllib3.connection", "connect")
+# What Python's http.client says of a header with a line break, of which the only foreign ones are the credentials'.
+_BAD_HEADER: Final = "Invalid header value"
 
 # The credentials were good once.
 EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
@@ -224,10 +226,8 @@ def translate(error: Exception, *, operation: str, resource: str, arn: str = "*"
     if isinstance(error, ResponseParserError):
         # Its own text quotes the answer.
         return unreadable(operation, resource)
-    if isinstance(error, NO_CREDENTIALS):
-        return AccessDenied(
-            f"{where}: no usable AWS credentials ({code}): {clean(error)}; {CREDENTIALS_MEND}", code=code, **names
-        )
+    if unusable := _unusable_credentials(error, code):
+        return AccessDenied(f"{where}: {unusable}", code=code, **names)
     if isinstance(error, boto.ParamValidationError):
         # Its own text quotes the values.
         return InvalidRequest(f"{where}: the request does not fit the service's model ({code})", code=code, **names)
@@ -235,6 +235,17 @@ def translate(error: Exception, *, operation: str, resource: str, arn: str = "*"
     what = "no usable AWS credentials are to be had" if away else "no answer"
     text = f"{where}: {what} ({code}): {_without_answer(error) if away else clean(error)}"
     return Unavailable(text, operation=operation, resource=resource, code=code, answered=False, sent=sent)
+
+
+def _unusable_credentials(error: Exception, code: str) -> str:
+    """Why no request can be made with the credentials that there are, and the mend; "" if that is not it."""
+    if isinstance(error, NO_CREDENTIALS):
+        return f"no usable AWS credentials ({code}): {clean(error)}; {CREDENTIALS_MEND}"
+    if isinstance(error, boto.HTTPClientError) and str(error.kwargs.get("error")).startswith(_BAD_HEADER):
+        # Its own text quotes the header: the session token, or the access key and a signature.
+        what = f"a line break in the credentials, which no request can carry ({code})"
+        return f"{what}; take it out of AWS_ACCESS_KEY_ID or AWS_SESSION_TOKEN"
+    return ""
 
 
 def _while_connecting(error: Exception) -> bool:

@@ -115,7 +115,10 @@ def check_account(queue: QueueInfo, stream_arn: str) -> None:
 
 
 def _name_in(url: str) -> str:
-    name = urlsplit(url).path.rpartition("/")[2]
+    try:
+        name = urlsplit(url).path.rpartition("/")[2]
+    except ValueError:
+        name = ""
     if not name:
         raise WrongQueue(url, "not the URL of a queue: write it as https://HOST/ACCOUNT/NAME")
     return name

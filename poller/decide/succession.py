@@ -28,11 +28,20 @@ def foreign(rows: Iterable[Lease], stream_arn: str) -> str | None:
 
 
 def current_arn(rows: Iterable[Lease], latest_arn: str) -> str:
-    """The stream to go on with: the oldest with unfinished rows, else the newest with rows, else the table's latest."""
-    pinned = [row for row in rows if row.stream_arn]
-    unfinished = sorted({row.stream_arn for row in pinned if not row.finished and row.stream_arn})
-    known = sorted({row.stream_arn for row in pinned if row.stream_arn})
+    """The stream to go on with: the oldest with unfinished rows, else the newest with rows, else the table's latest.
+
+    Rows of another table's streams, which should not be there, say nothing.
+    """
+    pinned = _of_one_table(rows, latest_arn)
+    unfinished = sorted({arn for arn, row in pinned if not row.finished})
+    known = sorted({arn for arn, _ in pinned})
     return unfinished[0] if unfinished else known[-1] if known else latest_arn
+
+
+def _of_one_table(rows: Iterable[Lease], stream_arn: str) -> list[tuple[str, Lease]]:
+    """The rows that name a stream of the same table, with its ARN."""
+    table = table_of(stream_arn)
+    return [(row.stream_arn, row) for row in rows if row.stream_arn and table_of(row.stream_arn) == table]
 
 
 def next_arn(current: str, arns: Sequence[str]) -> str | None:
@@ -48,10 +57,10 @@ def superseded(rows: Iterable[Lease], current: str) -> tuple[Lease, ...]:
 
     Parents before their children: the names of shards tell when they began.
     """
-    known = list(rows)
-    if not any(row.stream_arn == current for row in known):
+    known = _of_one_table(rows, current)
+    if not any(arn == current for arn, _ in known):
         return ()
-    earlier = [row for row in known if row.stream_arn and row.stream_arn < current and row.finished]
+    earlier = [row for arn, row in known if arn < current and row.finished]
     return tuple(sorted(earlier, key=lambda row: row.shard_id))
 
 

@@ -128,14 +128,21 @@ def _fleet(known: Known, bounds: Bounds, now: float) -> Iterator[Reason]:
         yield Reason("discovery", failing.since, f"The stream's shards cannot be listed: {_said(failing)}")
     elif known.discovered_at is not None and now - known.discovered_at > bounds.undiscovered_s:
         yield Reason("discovery", known.discovered_at, "The stream's shards have not been listed for too long.")
+    if known.unsuited is not None:
+        yield Reason("view type", known.unsuited.since, f"What is wanted cannot match: {_said(known.unsuited)}")
     long = {shard: since for shard, since in known.nobodys.items() if now - since > bounds.patience_s}
     if long:
         yield Reason(
             "unowned shards",
             min(long.values()),
-            f"Nobody reads {_some(long)}: no living worker has the lease. Start another worker, or raise"
-            " lease.max_leases.",
+            f"Nobody reads {_some(long)}: {_why_nobody(known, long)}",
         )
+
+
+def _why_nobody(known: Known, shards: Mapping[str, float]) -> str:
+    if known.fleet is not None and shards.keys() <= set(known.fleet.rowless):
+        return "the lease table has no row for it that can be read. Mend or delete the row that `poller check` names."
+    return "no living worker has the lease. Start another worker, or raise lease.max_leases."
 
 
 def _reading(known: Known, bounds: Bounds, now: float) -> Iterator[Reason]:

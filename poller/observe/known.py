@@ -84,7 +84,8 @@ class Known:
     """All of it. `working_at`: since when the daemon's start is over, and the first page of each of its shards read.
 
     `looked_at` and `discovered_at`: the last complete looks at the lease table and at the stream's shards; `nobodys`:
-    shards that could be read and that no living worker owns, since when. `stretched_s`: for how long a budget lets idle
+    shards that could be read and that no living worker owns, since when; `unsuited`: the stream lacks images that the
+    settings need. `stretched_s`: for how long a budget lets idle
     shards alone, beyond the settings, until `stretched_until`. `read` counts records in this process's life.
     """
 
@@ -99,6 +100,8 @@ class Known:
     worker_failed: Fault | None = None
     stopping_at: float | None = None
     stream_arn: str | None = None
+    view_type: str | None = None
+    unsuited: Fault | None = None
     replaced_by: str | None = None
     ended: bool = False
     shards_listed: int = 0

@@ -38,6 +38,8 @@ LOGGED_ONLY: Final[frozenset[type[Event]]] = frozenset(
         events.IdlePollingRestored,
         events.StreamReplaced,
         events.StreamSwitched,
+        events.ViewChanged,
+        events.StreamUnsuited,  # poller_ready
         events.StreamEnded,
         events.ReadFailing,  # each failing call is an ApiCalled, and shard_last_poll_timestamp_seconds stands still
         events.ReadRecovered,

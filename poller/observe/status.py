@@ -135,7 +135,7 @@ class Report:
         return {
             "table": self._settings.stream.table_name,
             "arn": known.stream_arn,
-            "view_type": known.found.view_type if known.found else None,
+            "view_type": known.view_type,
             "shards_listed": known.shards_listed,
             "last_listed": times.at(known.discovered_at),
             **times.failing(known.discovery_failing),

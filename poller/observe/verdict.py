@@ -268,7 +268,14 @@ def _unowned(seen: Seen, reasons: Sequence[Reason]) -> tuple[Level, str]:
     known_s = [time_ms / 1000 for time_ms in times_ms if time_ms]
     which = f"shard {min(nobodys)}" if len(nobodys) == 1 else f"{len(nobodys):,} shards"
     loss = f"; data may be lost {_from_now(seen, min(known_s))}" if known_s else ""
-    return Level.TROUBLE, f"Nobody has been reading {which} for {seen.lasting(reasons)}; start another worker{loss}"
+    rowless = fleet is not None and nobodys.keys() <= set(fleet.rowless)
+    mend = "its lease row cannot be read" if rowless else "start another worker"
+    return Level.TROUBLE, f"Nobody has been reading {which} for {seen.lasting(reasons)}; {mend}{loss}"
+
+
+def _view_type(seen: Seen, reasons: Sequence[Reason]) -> tuple[Level, str]:
+    stream = f"a stream of {seen.known.view_type}"
+    return Level.TROUBLE, f"For {seen.lasting(reasons)} {stream} has been read, which lacks images that a route needs"
 
 
 def _buffers(seen: Seen, reasons: Sequence[Reason]) -> tuple[Level, str]:
@@ -308,6 +315,7 @@ _SENTENCES: Final[tuple[tuple[str, Sentence], ...]] = (
     ("dead-letter queue of route", _dead_letters),
     ("shard", _shards),
     ("unowned shards", _unowned),
+    ("view type", _view_type),
     ("buffers", _buffers),
     ("discovery", _discovery),
     ("data loss", _loss),

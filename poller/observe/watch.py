@@ -39,6 +39,7 @@ from poller.events import (
     ReadRecovered,
     RouteWaiting,
     SendFailed,
+    SettingsReloaded,
     ShardBehind,
     ShardFinished,
     ShardRetrying,
@@ -49,7 +50,9 @@ from poller.events import (
     StreamEnded,
     StreamReplaced,
     StreamSwitched,
+    StreamUnsuited,
     TaskFailed,
+    ViewChanged,
 )
 from poller.observe.known import Fault, Known, Loss, RouteKnown, ShardKnown
 from poller.settings.origins import masked
@@ -99,6 +102,7 @@ class Watch:
             StartupFailed: self._on_start_failed,
             DaemonReady: self._on_found,
             DaemonStopping: self._on_stopping,
+            SettingsReloaded: self._on_reloaded,
             TaskFailed: self._on_worker_failed,
             IdlePollingStretched: self._on_stretched,
             IdlePollingRestored: self._on_restored,
@@ -117,6 +121,8 @@ class Watch:
             LeaseTableRecovered: self._on_lease_table_recovered,
             StreamReplaced: self._on_replaced,
             StreamSwitched: self._on_switched,
+            ViewChanged: self._on_view,
+            StreamUnsuited: self._on_unsuited,
             StreamEnded: self._on_stream_ended,
         }
 
@@ -162,6 +168,7 @@ class Watch:
     def _on_found(self, event: DaemonReady, now: float) -> None:
         known = self.known
         known.found, known.found_at, known.stream_arn = event, now, event.stream_arn
+        known.view_type = event.view_type
         known.waiting_for = known.start_failed = None
 
     def _on_stopping(self, _event: DaemonStopping, now: float) -> None:
@@ -173,7 +180,7 @@ class Watch:
         since = known.worker_failed.since if known.worker_failed else now
         known.worker_failed = Fault(since, _brief(event.error))
         known.working_at = known.discovered_at = known.looked_at = known.fleet = None
-        known.discovery_failing = known.lease_table_failing = known.paused_at = None
+        known.discovery_failing = known.lease_table_failing = known.paused_at = known.unsuited = None
         known.stretched_until = now
         known.nobodys.clear()
         known.shards.clear()
@@ -221,7 +228,7 @@ class Watch:
         known.fleet, known.looked_at = event, now
         if not event.lists:
             known.discovered_at, known.discovery_failing = now, None  # another worker sees to it
-        nobodys = [row.lease.shard_id for row in event.rows if row.state in _NOBODYS]
+        nobodys = [*(row.lease.shard_id for row in event.rows if row.state in _NOBODYS), *event.rowless]
         known.nobodys = {shard: known.nobodys.get(shard, now) for shard in nobodys}
         for lease, _ in event.rows:
             shard = known.shards.get(lease.shard_id)
@@ -234,7 +241,7 @@ class Watch:
         known = self.known
         if known.working_at is not None or known.fleet is None or known.discovered_at is None or known.unpolled:
             return
-        if known.fleet.rows or not known.shards_listed:
+        if known.fleet.rows or known.fleet.rowless or not known.shards_listed:
             known.working_at, known.worker_failed = now, None
 
     def _on_lease_table_failing(self, event: LeaseTableFailing, now: float) -> None:
@@ -248,6 +255,16 @@ class Watch:
 
     def _on_switched(self, event: StreamSwitched, _now: float) -> None:
         self.known.stream_arn, self.known.replaced_by, self.known.ended = event.new_arn, None, False
+
+    def _on_view(self, event: ViewChanged, _now: float) -> None:
+        self.known.view_type, self.known.unsuited = event.view_type, None
+
+    def _on_unsuited(self, event: StreamUnsuited, now: float) -> None:
+        self.known.unsuited = Fault(now, _brief(event.error))
+
+    def _on_reloaded(self, _event: SettingsReloaded, _now: float) -> None:
+        """Settings that do not suit the stream are refused."""
+        self.known.unsuited = None
 
     def _on_stream_ended(self, _event: StreamEnded, _now: float) -> None:
         self.known.ended = True

@@ -15,10 +15,10 @@ from poller.decide.lineage import (
     stream_finished,
     undecided,
 )
-from poller.decide.succession import current_arn, next_arn, rows_of, superseded, table_name_of, taken_up
+from poller.decide.succession import current_arn, foreign, next_arn, rows_of, superseded, table_name_of, taken_up
 from poller.decide.trouble import Trouble
 from poller.errors import AwsError, DataTrimmed, NotFound
-from poller.events import DataLost, Emit, StreamEnded, StreamReplaced, StreamSwitched
+from poller.events import DataLost, Emit, SettingsDoubtful, StreamEnded, StreamReplaced, StreamSwitched, ViewChanged
 from poller.model import TRIM_HORIZON, Lease, Position, Shard, StreamInfo
 from poller.run.discovery import Discovery
 from poller.run.ports import Clock, LeaseTable, Limiter, StreamSource, Tables
@@ -37,7 +37,8 @@ class Follower:
     """The stream that is being read, and what is known of its shards.
 
     `table` is the table's name when the stream was found by it: then a newer stream of the table is followed. None: the
-    stream was given by its ARN, and only that one is read.
+    stream was given by its ARN, and only that one is read. `on_view` is told of a stream that carries other images than
+    the one before it, once a listing has shown that.
     """
 
     def __init__(
@@ -55,6 +56,8 @@ class Follower:
         emit: Emit,
         rng: random.Random,
     ) -> None:
+        self.on_view: Callable[[StreamInfo], None] = lambda _: None
+        self._view_type = stream.view_type
         self._latest = stream
         self._table = table
         self._start = start
@@ -68,6 +71,7 @@ class Follower:
         self._rng = rng
         self._replaced_by: str | None = None
         self._end_said = False
+        self._strangers_said = False
         self._seen_at: dict[str, float] = {}  # when a look first showed each row
         self._finished_at = math.inf
         self._absence = Trouble()
@@ -166,6 +170,13 @@ class Follower:
             return self.shards
         return self.shards.keys() - already_read(self.shards, rows, followed=self.discovery.followed)
 
+    def rowless(self, rows: Mapping[str, Lease]) -> tuple[str, ...]:
+        """Listed shards that have yet to be read and have no row: for a moment, or since theirs cannot be read."""
+        missing = self.shards.keys() - rows.keys()
+        if missing:
+            missing -= already_read(self.shards, rows, followed=self.discovery.followed)
+        return tuple(sorted(missing))
+
     def must_list(self, rows: Mapping[str, Lease], all_rows: Iterable[Lease]) -> bool:
         """Do the rows leave open what only a listing of my own tells?
 
@@ -202,6 +213,7 @@ class Follower:
         Raises AwsError as `Discovery.look` does, but for a stream that is gone for good: that is noted, for `over`.
         """
         self._note_followers(all_rows())
+        self._note_strangers(all_rows())
         try:
             await self.discovery.look(lambda: self.rows(all_rows()))
             self._is_there()
@@ -212,6 +224,8 @@ class Follower:
         except AwsError:
             self._is_there()  # as far as this look has told
             raise
+        else:
+            self._note_view()
         if self._table is not None and (self._gone or not self.stream.enabled or self._replaced_by is None):
             await self._look_for_successor(self._table, [row.stream_arn for row in all_rows() if row.stream_arn])
 
@@ -223,6 +237,22 @@ class Follower:
         now = self._clock.monotonic()
         self._absence.failed(now)
         self._gone = self._absence.failures >= _GONE_AFTER and self._absence.lasting_s(now) >= _GONE_S
+
+    def _note_strangers(self, rows: Iterable[Lease]) -> None:
+        """A start refuses a lease table of another table's stream; two that start together find it empty."""
+        other = None if self._strangers_said else foreign(rows, self.stream.arn)
+        if other is not None:
+            self._strangers_said = True
+            text = f"the lease table is also that of another stream ({other}): neither starts again; name another one"
+            self._emit(SettingsDoubtful(stream=self.stream.table, text=text))
+
+    def _note_view(self) -> None:
+        """One that replaces another, or that an earlier run has left unfinished, may be of another view type."""
+        stream = self.stream
+        if stream.view_type is not self._view_type:
+            self._view_type = stream.view_type
+            self._emit(ViewChanged(stream=stream.table, stream_arn=stream.arn, view_type=stream.view_type.value))
+            self.on_view(stream)
 
     async def _look_for_successor(self, table: str, taken_up_arns: Sequence[str]) -> None:
         """The next that can be read, or of which there are rows: should it be gone, what is lost of it must be said."""

@@ -104,8 +104,13 @@ class Shares:
         idle = not self._keeper.tenures and self._rows_seen <= _ROWS_WATCHED_IDLY
         return min(_LOOK_IDLY_S, regular_s) if idle else regular_s
 
-    async def balance(self, rows: Mapping[str, Lease], stages: Mapping[str, Stage]) -> None:
-        """Takes and claims what is this worker's share of the rows. `stages` is of the stream's own rows."""
+    async def balance(
+        self, rows: Mapping[str, Lease], stages: Mapping[str, Stage], rowless: tuple[str, ...] = ()
+    ) -> None:
+        """Takes and claims what is this worker's share of the rows. `stages` is of the stream's own rows.
+
+        `rowless`: shards that nobody can have, since they have no row; they are only told of.
+        """
         plan = plan_leases(
             rows,
             self._sightings,
@@ -126,7 +131,7 @@ class Shares:
         await asyncio.gather(*(self._disown(lease) for lease in plan.release))
         self._look_soon = first or not all(taken)
         self._keeper.forget_created(stages)
-        self._emit(self._fleet(rows, stages, plan))
+        self._emit(self._fleet(rows, stages, rowless, plan))
 
     def _note_foreign(self, rows: Mapping[str, Lease], plan: LeasePlan) -> None:
         """Java's workers at the table: from now on every lease is renewed by itself, as they expect it."""
@@ -145,9 +150,11 @@ class Shares:
             self._foreign = frozenset()
             self._emit(ForeignOwnersGone(stream=self._stream))
 
-    def _fleet(self, rows: Mapping[str, Lease], stages: Mapping[str, Stage], plan: LeasePlan) -> FleetSeen:
+    def _fleet(
+        self, rows: Mapping[str, Lease], stages: Mapping[str, Stage], rowless: tuple[str, ...], plan: LeasePlan
+    ) -> FleetSeen:
         seen = tuple(self._seen(rows[shard_id], stage) for shard_id, stage in stages.items())
-        shards = {"reading": 0, "waiting_for_parent": 0, "draining": 0, "unowned": 0, "finished": 0}
+        shards = {"reading": 0, "waiting_for_parent": 0, "draining": 0, "unowned": len(rowless), "finished": 0}
         for row in seen:
             shards["unowned" if row.state == "expired" else row.state] += 1
         written_at = self._keeper.standing.written_at
@@ -159,6 +166,7 @@ class Shares:
             lists=plan.lists,
             unrenewed_s=max(0.0, self._clock.monotonic() - written_at) if written_at > -math.inf else 0.0,
             rows=seen,
+            rowless=rowless,
         )
 
     def _seen(self, row: Lease, stage: Stage) -> SeenLease:

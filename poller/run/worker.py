@@ -162,7 +162,7 @@ class Worker:
                 if not rows:
                     self._census.list_myself()
             self.follower.discovery.remember(rows)
-            await self._shares.balance(rows, self.follower.stages(rows))
+            await self._shares.balance(rows, self.follower.stages(rows), self.follower.rowless(rows))
             self._census.note_look()
             self._looked.set()
             return self._shares.look_every_s

@@ -234,6 +234,7 @@ class RouteSettings(Section):
 
     @model_validator(mode="after")
     def _dead_letters_go_elsewhere(self) -> Self:
-        if self.dead_letter_queue == self.queue:
+        # By name or by URL: queues of another account or region are refused, so that one name is one queue.
+        if self.dead_letter_queue and self.dead_letter_queue.rpartition("/")[2] == self.queue.rpartition("/")[2]:
             raise refused("is the route's queue itself; name another one", "dead_letter_queue")
         return self

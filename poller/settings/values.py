@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, PlainValidator
 
@@ -30,6 +31,14 @@ def _matching(pattern: str, otherwise: str) -> AfterValidator:
     # What it must be, for whoever lists the settings.
     check.__doc__ = re.sub(r"^(must be|not|neither) ", "", otherwise).replace(" nor ", " or ")
     return AfterValidator(check)
+
+
+def _no_broken_url(text: str) -> str:
+    try:
+        urlsplit(text)
+    except ValueError:
+        raise ValueError("not the URL of a queue: write it as https://HOST/ACCOUNT/NAME") from None
+    return text
 
 
 def _no_boolean(value: object) -> object:
@@ -139,6 +148,7 @@ QueueName = Annotated[
         r"https?://[!-~]{1,1000}|[A-Za-z0-9_-]{1,80}|[A-Za-z0-9_-]{1,75}\.fifo",
         'neither a queue\'s name nor its URL; a name is 1 to 80 of a-z, A-Z, 0-9, "_" and "-"',
     ),
+    AfterValidator(_no_broken_url),
 ]
 BucketName = Annotated[
     str, _matching(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", 'not a bucket\'s name: 3 to 63 of a-z, 0-9, "-" and "."')

@@ -267,14 +267,18 @@ def test_a_signal_right_after_the_start_is_no_accident(
     assert seconds < BOUND_S
 
 
-@pytest.mark.parametrize("delay_s", [0.0, 0.25])
-def test_a_reload_right_after_the_start_does_not_end_it(delay_s: float, remote: Remote, tmp_path: Path) -> None:
-    with Scene(remote, f"early SIGHUP {delay_s:g}", tmp_path).daemon() as daemon:
+@pytest.mark.parametrize("arguments", [(), ("--processes", "2")], ids=["one process", "two"])
+def test_sighup_right_after_the_start_is_heard_once_there_is_somebody_to_hear_it(
+    arguments: tuple[str, ...], remote: Remote, tmp_path: Path
+) -> None:
+    scene = Scene(remote, f"early SIGHUP {len(arguments)}", tmp_path)
+    with Daemon(scene.environment(scene.name), tmp_path / "log.jsonl", arguments) as daemon:
         wait_until(lambda: heeds_signals(daemon.process.pid), daemon.tail, PATIENCE_S)
-        time.sleep(delay_s)
         daemon.process.send_signal(signal.SIGHUP)
         daemon.wait_for("daemon_ready")
-        assert daemon.terminate()[0] == 0
+        code, _ = ended(daemon.process, signal.SIGTERM)
+
+    assert (code, text_of(daemon)) == (0, [])
 
 
 def heeds_signals(pid: int) -> bool:
@@ -388,6 +392,21 @@ def test_without_a_reader_of_its_output_it_goes_on(remote: Remote, tmp_path: Pat
     assert said.count("\n") == 1
     assert code == 0
     assert seconds < BOUND_S
+    assert scene.owners() == []
+
+
+@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_with_standard_descriptors_closed_it_works_and_leaves_in_order(
+    closed: str, remote: Remote, tmp_path: Path
+) -> None:
+    scene = Scene(remote, f"closed {len(closed)} {closed[0]}", tmp_path)
+    shell = ["sh", "-c", f"exec {sys.executable} -m poller run {closed}"]
+    with subprocess.Popen(shell, env=scene.environment(scene.name)) as process:
+        scene.upload(*ITEMS)
+        scene.until_received(*ITEMS)
+        code, _ = ended(process, signal.SIGTERM)
+
+    assert code == 0
     assert scene.owners() == []
 
 

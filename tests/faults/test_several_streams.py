@@ -29,9 +29,11 @@ from poller.events import (
     StartupContinued,
     StartupFailed,
     StartupWaiting,
+    StreamUnsuited,
     TaskFailed,
 )
 from poller.filters import compile_filters
+from poller.model import ViewType
 from poller.run.clock import SystemClock
 from poller.run.worker import Worker
 from poller.settings import Settings, load_all
@@ -43,6 +45,7 @@ from tests.virtual import VirtualClock, run
 
 WELL, ILL = "Well", "Ill"
 SETTINGS = {
+    "POLLER_LEASE__DISCOVERY_INTERVAL": "1s",
     "POLLER_POLLING__IDLE_MIN": "50ms",
     "POLLER_POLLING__IDLE_MAX": "100ms",
     "POLLER_CHECKPOINT__INTERVAL": "50ms",
@@ -141,6 +144,18 @@ async def test_a_defect_of_one_worker_begins_it_again_and_touches_no_other(
     assert (built.count(WELL), built.count(ILL)) == (1, 2)
     assert (process.said(TaskFailed, WELL), process.received(WELL)) == ([], ["a"])
     assert len(process.said(LeaseTaken, WELL)) == len(process.said(ShardStopped, WELL)) == 1
+
+
+async def test_a_stream_that_lacks_images_is_said_of_the_one_that_reads_it_which_goes_on(process: Process) -> None:
+    async with process.running():
+        await process.until(lambda: process.said(LeaseTaken, ILL) != [] and process.said(LeaseTaken, WELL) != [])
+        new = process.world.replace_stream(ILL, ViewType.KEYS_ONLY)
+        await process.until(lambda: process.said(StreamUnsuited, ILL) != [])
+
+    (unsuited,) = process.said(StreamUnsuited, ILL)
+    assert unsuited.stream_arn == new.arn
+    assert "reads NewImage, and the stream's view type is KEYS_ONLY: it can never match" in unsuited.error
+    assert process.said(StreamUnsuited, WELL) == process.said(TaskFailed, ILL) == []
 
 
 async def test_a_defect_of_one_start_while_the_other_is_at_work_is_begun_again(

@@ -15,24 +15,26 @@ from tests.memory.gates import Gate, open_gate
 class MemoryLeaseTable:
     """`poller.run.ports.LeaseTable`, and `poller.operate.ports.Leases` for what people do to it.
 
-    `rows` are the test's to read and to change.
+    `rows` are the test's to read and to change; `unreadable`: those that somebody has spoilt, which stand there all the
+    same.
     """
 
     def __init__(self, clock: Clock) -> None:
         self.rows: dict[str, Lease] = {}
+        self.unreadable: set[str] = set()
         self.before: Gate = open_gate
         self.after: Gate = open_gate
         self._clock = clock
 
     async def list(self) -> Sequence[Lease]:
         await self.before("Scan", "leases")
-        leases = [self.rows[shard_id] for shard_id in sorted(self.rows)]
+        leases = [self.rows[shard_id] for shard_id in sorted(self.rows.keys() - self.unreadable)]
         await self.after("Scan", "leases")
         return leases
 
     async def read(self, shard_id: str) -> Lease | None:
         await self.before("GetItem", shard_id)
-        lease = self.rows.get(shard_id)
+        lease = None if shard_id in self.unreadable else self.rows.get(shard_id)
         await self.after("GetItem", shard_id)
         return lease
 

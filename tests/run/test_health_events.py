@@ -50,6 +50,26 @@ def test_a_look_at_the_table_tells_every_row_and_mine_as_i_last_wrote_it() -> No
     run(story)
 
 
+def test_a_shard_whose_row_somebody_has_spoilt_is_told_as_unowned_until_the_row_is_gone() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        (root,) = rig.stream.shards.shards
+        async with rig.running():
+            await clock.sleep(10)
+            assert rig.said(FleetSeen)[-1].rowless == ()
+            rig.leases.unreadable.add(root)
+            await clock.sleep(30)
+            assert rig.said(FleetSeen)[-1].rowless == (root,)
+            assert rig.said(FleetSeen)[-1].shards["unowned"] == 1
+            rig.leases.unreadable.clear()
+            del rig.leases.rows[root]
+            await clock.sleep(90)
+            assert rig.said(FleetSeen)[-1].rowless == ()
+            assert states(rig)[root] == ("worker-1", "reading")
+
+    run(story)
+
+
 def test_a_dead_workers_shard_that_nobody_may_take_is_told_as_expired_and_a_free_one_as_unowned() -> None:
     async def story(clock: VirtualClock) -> None:
         rig = Rig(clock)

@@ -18,13 +18,15 @@ from poller.events import (
     LookFailed,
     ReadFailing,
     ReadRecovered,
+    SettingsDoubtful,
     ShardStarted,
     StartTimeUnsupported,
     StreamEnded,
     StreamReplaced,
     StreamSwitched,
+    ViewChanged,
 )
-from poller.model import AT_TIMESTAMP, LATEST, SHARD_END, Lease, ViewType
+from poller.model import AT_TIMESTAMP, LATEST, SHARD_END, Lease, StreamInfo, ViewType
 from tests.memory.gates import Gate, failing, fault, no_answer, open_gate
 from tests.rig import Options, Rig
 from tests.virtual import VirtualClock, run
@@ -255,6 +257,46 @@ def test_a_stream_replaced_twice_while_nobody_looked_is_read_one_after_the_other
             sorted(expected[n : n + 5]) for n in (0, 5, 10)
         ]
         assert len(rig.said(StreamSwitched)) == 2
+
+    run(story)
+
+
+def test_of_two_applications_that_have_begun_with_one_lease_table_each_reads_its_own_stream_and_says_so() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        strange = rig.stream.info.arn.replace(f"table/{rig.stream.info.table}", "table/Aardvarks")
+        rows = [
+            Lease("shardId-1", checkpoint=SHARD_END, counter=7, stream_arn=strange),
+            Lease("shardId-2", owner="stranger", counter=7, checkpoint="1", stream_arn=strange),
+        ]
+        rig.leases.rows = {row.shard_id: row for row in rows}
+        expected = rig.uploads(5)
+        async with rig.running():
+            await rig.until(lambda: sorted(rig.received()) == sorted(expected))
+            await clock.sleep(200)
+        assert [rig.leases.rows.get(row.shard_id) for row in rows] == rows
+        (doubt,) = rig.said(SettingsDoubtful)
+        assert strange in doubt.text
+
+    run(story)
+
+
+def test_that_a_later_stream_carries_other_images_is_said_and_told_once_it_is_read() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock)
+        worker = rig.worker()
+        told: list[StreamInfo] = []
+        worker.follower.on_view = told.append
+        async with rig.running(worker):
+            await clock.sleep(10)
+            for view_type in (ViewType.NEW_IMAGE, ViewType.KEYS_ONLY):
+                rig.table.disable()
+                rig.table.enable(view_type)
+                await rig.until(lambda: worker.follower.stream.arn == rig.stream.info.arn, at_most_s=90)
+                await clock.sleep(30)
+        assert told == [rig.stream.info]
+        (changed,) = rig.said(ViewChanged)
+        assert (changed.stream_arn, changed.view_type) == (rig.stream.info.arn, "KEYS_ONLY")
 
     run(story)
 

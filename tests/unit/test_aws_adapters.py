@@ -383,9 +383,10 @@ async def test_a_queue_on_a_host_that_no_request_would_go_to_is_refused_with_the
         await find_queue(aws, "http://127.0.0.1:9324/000000000000/work")
 
 
-async def test_a_url_without_a_queue_is_refused(aws: Aws) -> None:
+@pytest.mark.parametrize("url", ["https://sqs.eu-west-1.amazonaws.com/", "http://[::1/000000000000/work"])
+async def test_a_url_without_a_queue_is_refused(aws: Aws, url: str) -> None:
     with pytest.raises(ConfigurationError, match="not the URL of a queue"):
-        await find_queue(aws, "https://sqs.eu-west-1.amazonaws.com/")
+        await find_queue(aws, url)
 
 
 async def test_a_queue_says_how_much_it_takes(aws: Aws) -> None:

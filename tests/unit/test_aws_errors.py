@@ -160,6 +160,17 @@ def test_credentials_that_do_not_come_are_waited_for_and_nothing_was_sent(error:
     assert "no usable AWS credentials are to be had (CredentialRetrievalError)" in str(translated)
 
 
+@pytest.mark.parametrize("header", ["SESSION-TOKEN\\n", "AWS4-HMAC-SHA256 Credential=KEY\\n/x, Signature=SIGNED"])
+def test_a_line_break_in_the_credentials_is_said_without_them(header: str) -> None:
+    translated = _translate(boto.HTTPClientError(error=ValueError(f"Invalid header value b'{header}'")))
+
+    assert isinstance(translated, AccessDenied)
+    assert str(translated) == (
+        "GetRecords on orders: a line break in the credentials, which no request can carry (HTTPClientError);"
+        " take it out of AWS_ACCESS_KEY_ID or AWS_SESSION_TOKEN"
+    )
+
+
 # --- messages ---
 
 

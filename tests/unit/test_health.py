@@ -36,11 +36,14 @@ from poller.events import (
     RouteWaiting,
     SeenLease,
     SendFailed,
+    SettingsReloaded,
     ShardBehind,
     ShardFinished,
     ShardRetrying,
     StartupWaiting,
+    StreamUnsuited,
     TaskFailed,
+    ViewChanged,
 )
 from poller.model import Lease
 from poller.observe.health import Bounds, Reason, readiness
@@ -62,6 +65,7 @@ class Story:
         self.watch = Watch([ROUTE], lambda: self.now)
         self.mine: list[str] = []
         self.others: dict[str, str] = {}
+        self.rowless: tuple[str, ...] = ()
         self.lists = True
         self.renewed_at = self.now
 
@@ -94,6 +98,7 @@ class Story:
                 lists=self.lists,
                 unrenewed_s=self.now - self.renewed_at,
                 rows=tuple(rows),
+                rowless=self.rowless,
             )
         )
 
@@ -418,6 +423,16 @@ def test_a_shard_that_is_nobodys_for_long_is_a_reason(story: Story, state: str) 
     assert story.wait(1).parts() == []
 
 
+def test_a_shard_whose_row_cannot_be_read_is_nobodys_and_the_row_is_to_be_deleted(story: Story) -> None:
+    story.rowless = ("C",)
+    assert story.wait(32).only().text == (
+        "Nobody reads C: the lease table has no row for it that can be read."
+        " Mend or delete the row that `poller check` names."
+    )
+    story.rowless = ()
+    assert story.wait(1).parts() == []
+
+
 def test_shards_that_are_nobodys_in_turn_and_each_not_for_long_are_no_reason(story: Story) -> None:
     for number in range(10):
         story.others = {f"S{number}": "unowned"}
@@ -428,6 +443,16 @@ def test_shards_that_are_nobodys_in_turn_and_each_not_for_long_are_no_reason(sto
 def test_of_many_shards_that_are_nobodys_some_are_named(story: Story) -> None:
     story.others = {f"S{number}": "unowned" for number in range(8)}
     assert "Nobody reads S0, S1, S2 and 5 more:" in story.wait(32).only().text
+
+
+def test_a_stream_that_lacks_images_is_a_reason_until_another_one_or_other_settings_are_there(story: Story) -> None:
+    unsuited = StreamUnsuited(stream=STREAM, stream_arn="arn:2", error="it can never match")
+    story.tell(ViewChanged(stream=STREAM, stream_arn="arn:2", view_type="KEYS_ONLY"), unsuited)
+    assert story.only().part == "view type"
+    assert story.only().text == "What is wanted cannot match: it can never match."
+    assert story.tell(SettingsReloaded(applied=("route default.filter",), need_restart=())).parts() == []
+    assert story.tell(unsuited).parts() == ["view type"]
+    assert story.tell(ViewChanged(stream=STREAM, stream_arn="arn:3", view_type="NEW_IMAGE")).parts() == []
 
 
 # --- queues -----------------------------------------------------------------------------------------------------------

@@ -113,8 +113,16 @@ ENVIRONMENT: list[tuple[dict[str, str], str]] = [
     ({"POLLER_QUEUE": "jobs.fif"}, f'POLLER_QUEUE="jobs.fif": {QUEUE}'),
     ({"POLLER_QUEUE": "arn:aws:sqs:eu-west-1:1:jobs"}, f'POLLER_QUEUE="arn:aws:sqs:eu-west-1:1:jobs": {QUEUE}'),
     (
+        {"POLLER_QUEUE": "http://[::1/1/jobs"},
+        'POLLER_QUEUE="http://[::1/1/jobs": not the URL of a queue: write it as https://HOST/ACCOUNT/NAME',
+    ),
+    (
         {"POLLER_DEAD_LETTER_QUEUE": "jobs"},
         'POLLER_DEAD_LETTER_QUEUE="jobs": is the route\'s queue itself; name another one',
+    ),
+    (
+        {"POLLER_DEAD_LETTER_QUEUE": "http://127.0.0.1:9324/1/jobs"},
+        'POLLER_DEAD_LETTER_QUEUE="http://127.0.0.1:9324/1/jobs": is the route\'s queue itself; name another one',
     ),
     (
         {"POLLER_LEASE_TABLE": "Uploads"},

@@ -32,6 +32,7 @@ from poller.events import (
     ShardStarted,
     StreamReplaced,
     StreamSwitched,
+    ViewChanged,
 )
 from poller.model import Lease
 from poller.observe.http import Answer, standard_pages
@@ -201,6 +202,8 @@ def test_a_stream_that_was_replaced_is_followed() -> None:
     assert pages.status()["stream"]["replaced_by"] == "arn:2"
     pages.tell(StreamSwitched(stream=STREAM, old_arn="arn:1", new_arn="arn:2"))
     assert (pages.status()["stream"]["arn"], pages.status()["stream"]["replaced_by"]) == ("arn:2", None)
+    pages.tell(ViewChanged(stream=STREAM, stream_arn="arn:2", view_type="KEYS_ONLY"))
+    assert pages.status()["stream"]["view_type"] == "KEYS_ONLY"
 
 
 def test_every_shard_of_the_stream_is_shown_and_mine_come_first() -> None:

@@ -6,6 +6,7 @@ from poller.decide.succession import current_arn, foreign, next_arn, rows_of, su
 from poller.model import SHARD_END, Lease
 
 TABLE = "arn:aws:dynamodb:eu-west-1:000000000000:table/Orders"
+STRANGE = "arn:aws:dynamodb:eu-west-1:000000000000:table/Customers/stream/2026-11-21T10:00:00.000"
 FIRST, SECOND, THIRD = (f"{TABLE}/stream/2026-11-2{day}T10:00:00.000" for day in (1, 2, 3))
 
 
@@ -28,6 +29,12 @@ def test_a_stream_with_unfinished_rows_comes_first() -> None:
 
 def test_the_newest_finished_stream_is_gone_on_from() -> None:
     rows = [Lease("a", checkpoint=SHARD_END, stream_arn=FIRST), Lease("b", checkpoint=SHARD_END, stream_arn=SECOND)]
+    assert current_arn(rows, THIRD) == SECOND
+
+
+def test_what_another_table_has_left_unread_is_not_read() -> None:
+    rows = [Lease("a", stream_arn=STRANGE), Lease("b", checkpoint=SHARD_END, stream_arn=SECOND)]
+    assert current_arn(rows[:1], THIRD) == THIRD
     assert current_arn(rows, THIRD) == SECOND
 
 
@@ -63,3 +70,7 @@ def test_rows_of_earlier_streams_are_superseded_parents_first() -> None:
     ]
     assert [row.shard_id for row in superseded(rows, SECOND)] == ["shardId-1", "shardId-2"]
     assert superseded(rows[:3], SECOND) == ()
+
+
+def test_finished_rows_of_another_table_are_not_superseded() -> None:
+    assert superseded([Lease("a", checkpoint=SHARD_END, stream_arn=STRANGE), Lease("b", stream_arn=FIRST)], FIRST) == ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from poller.events import (
@@ -31,7 +33,9 @@ from poller.events import (
     StartupFailed,
     StartupWaiting,
     StreamEnded,
+    StreamUnsuited,
     TaskFailed,
+    ViewChanged,
 )
 from poller.model import Lease
 from poller.observe.spoken import spoken
@@ -354,6 +358,21 @@ def test_a_queue_that_is_down_is_told_before_the_shards_that_wait_for_it_and_a_l
     assert Story(*AT_WORK, *queue_failing(), paused, lost("S0", "skip"), nobodys).alive(60.0).verdict.text == (
         "Queue analysis-jobs has refused everything for 1 min; 1,204 records wait;"
         " records were lost in 1 place; 1 more trouble below."
+    )
+
+
+def test_a_row_that_cannot_be_read_is_told_and_not_that_workers_are_missing() -> None:
+    nobodys = replace(looked(), rowless=("N",))
+    text = Story(*AT_WORK, nobodys).after(40.0, nobodys).alive(0.0).verdict.text
+    assert "Nobody has been reading shard N for 40 s; its lease row cannot be read" in text
+
+
+def test_a_stream_that_lacks_images_is_told_with_its_view_type() -> None:
+    changed = ViewChanged(stream=STREAM, stream_arn="arn:2", view_type="KEYS_ONLY")
+    unsuited = StreamUnsuited(stream=STREAM, stream_arn="arn:2", error="it can never match")
+    assert Story(*AT_WORK, changed, unsuited).verdict == (
+        Level.TROUBLE,
+        "For 0.0 s a stream of KEYS_ONLY has been read, which lacks images that a route needs.",
     )
 
 
