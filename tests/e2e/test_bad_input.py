@@ -666,6 +666,7 @@ def test_a_filter_on_a_name_that_no_record_has_is_a_warning(place: Place, tmp_pa
 def test_changed_without_old_images_is_a_warning(place: Place, tmp_path: Path) -> None:
     with Daemon(place.environment("changed", {"POLLER_ROUTE__CHANGED": "phase"}), tmp_path / "log.jsonl") as daemon:
         daemon.wait_for("daemon_ready")
+        daemon.wait_for("lease_taken")
         code, _ = daemon.terminate()
 
     [doubt] = daemon.events("settings_doubtful")
