@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import platform
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector
@@ -32,6 +34,20 @@ class _BuildInfo(Collector):
         yield InfoMetricFamily(f"{PREFIX}build", "The versions of the poller and of Python.", value=labels)
 
 
+class _Tasks(Collector):
+    """`poller_asyncio_tasks`, of the event loop that the scrape runs on; without one, left out."""
+
+    def describe(self) -> Iterator[Metric]:
+        text = "Tasks of the event loop that are not done: some for each shard and route, and no more as time goes by."
+        yield GaugeMetricFamily(f"{PREFIX}asyncio_tasks", text)
+
+    def collect(self) -> Iterator[Metric]:
+        for family in self.describe():
+            with suppress(RuntimeError):
+                family.add_sample(family.name, {}, float(len(asyncio.all_tasks())))
+            yield family
+
+
 class Ready(Collector):
     """`poller_ready`: what `/readyz` would say at the moment of the scrape."""
 
@@ -53,6 +69,7 @@ class ProcessMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         registry.register(_BuildInfo())
+        registry.register(_Tasks())
         # Memory, CPU time, file descriptors, start: read from /proc at each scrape; where there is none, left out.
         ProcessCollector(namespace="poller", registry=registry)
         on = ("service", "operation")

@@ -17,6 +17,7 @@ _PACE_S: Final = 60.0
 _REPORT_S: Final = 300.0
 _WARM_S: Final = 120.0  # until every worker has had its share of work
 _GROWTH: Final = 1.15
+_TASKS_MORE: Final = 40  # those of ten batches more under way at once, in each of four streams
 Looks = Sequence[tuple[float, Footprint]]
 
 
@@ -69,11 +70,15 @@ def _most(looks: Sequence[Footprint]) -> Footprint:
 
 
 def _growth(number: int, looks: Sequence[Footprint]) -> Iterator[str]:
-    """Memory: the most of the last third against that of the first; peaks come with faults, and must not come higher.
+    """Memory and tasks: the most of the last third against that of the first.
 
-    Threads and connections are as many as calls were ever under way at once: `wrongs` has their bound.
+    Peaks come with faults, and must not come higher. Threads and connections are as many as calls were ever under way
+    at once: `wrongs` has their bound.
     """
     third = max(1, len(looks) // 3)
     before, after = _most(looks[:third]).rss_bytes, _most(looks[-third:]).rss_bytes
     if after > _GROWTH * before:
         yield f"worker {number}: memory grew from {before >> 20} MiB to {after >> 20} MiB"
+    before, after = _most(looks[:third]).tasks, _most(looks[-third:]).tasks
+    if after > _GROWTH * before + _TASKS_MORE:
+        yield f"worker {number}: its tasks grew from {before} to {after}"

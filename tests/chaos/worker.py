@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Self
 
@@ -18,6 +19,8 @@ from tests.chaos.plan import Service
 from tests.e2e.daemon import Daemon
 from tests.servers import Relay
 
+_METRICS_S: Final = 2.0
+_TASKS: Final = re.compile(r"^poller_asyncio_tasks (\S+)$", re.MULTILINE)
 # Where Debian's package `faketime` puts it; the form for programs with threads.
 _FAKETIME: Final = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 
@@ -32,9 +35,11 @@ class Footprint(NamedTuple):
     rss_bytes: int
     files: int
     threads: int
+    tasks: int
 
     def __str__(self) -> str:
-        return f"{self.rss_bytes / 2**20:.1f} MiB, {self.files} open files, {self.threads} threads"
+        memory = f"{self.rss_bytes / 2**20:.1f} MiB"
+        return f"{memory}, {self.files} open files, {self.threads} threads, {self.tasks} tasks"
 
 
 class Exit(NamedTuple):
@@ -65,6 +70,7 @@ class Worker:
         self.lines = {service: Relay(port) for service, port in ports.items()}
         self.exits: list[Exit] = []
         self._started_at = 0.0
+        self._url = ""
         self._clock = means.folder / f"worker-{number}.clock"
         self.set_clock(0.0)
         arguments = tuple(word for config in means.configs for word in ("--config", str(config)))
@@ -150,7 +156,20 @@ class Worker:
         process = Path(f"/proc/{self.daemon.process.pid}")
         threads = re.search(r"^Threads:\s+(\d+)$", (process / "status").read_text(encoding="ascii"), re.MULTILINE)
         assert threads is not None
-        return Footprint(self.daemon.rss_bytes(), len(list((process / "fd").iterdir())), int(threads[1]))
+        files = len(list((process / "fd").iterdir()))
+        return Footprint(self.daemon.rss_bytes(), files, int(threads[1]), self._tasks())
+
+    def _tasks(self) -> int:
+        """0: it does not answer at present."""
+        url = self._url or next((event["url"] for event in reversed(self.daemon.events("http_listening"))), "")
+        self._url = ""  # a new life has another
+        try:
+            with urllib.request.urlopen(f"{url}/metrics", timeout=_METRICS_S) as answer:
+                found = _TASKS.search(answer.read().decode())
+        except (OSError, ValueError, HTTPException):
+            return 0
+        self._url = url
+        return int(float(found[1])) if found else 0
 
 
 def now_ms() -> int:

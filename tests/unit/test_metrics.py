@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import subprocess
 from dataclasses import replace
@@ -186,6 +187,18 @@ def test_all_metrics_have_the_names_types_and_labels_that_dashboards_rely_on() -
         for sample in family.samples:
             seen[name] = (family.type, set(sample.labels) - {"le"})
     assert seen == FAMILIES
+
+
+def test_the_tasks_of_the_loop_that_is_asked_are_counted() -> None:
+    async def ask() -> float | None:
+        waiting = [asyncio.create_task(asyncio.sleep(60)) for _ in range(3)]
+        tasks = value(fresh(), "asyncio_tasks")
+        for task in waiting:
+            task.cancel()
+        return tasks
+
+    assert asyncio.run(ask()) == 4
+    assert value(fresh(), "asyncio_tasks") is None
 
 
 def test_the_exposition_passes_prometheus_rules_for_names() -> None:
