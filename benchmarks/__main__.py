@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from benchmarks.contestants import CONTESTANTS, Contestant
 from benchmarks.measure import FailedError, Figures, measure
-from benchmarks.report import Results, Source, save, table
+from benchmarks.report import Source, save, table
 from benchmarks.server import NoStandInError, build
 from benchmarks.workloads import ALL, FULL, MATCH_CURVE, SHARD_CURVE, Kind, Workload, quick
 
@@ -34,16 +34,16 @@ def main() -> None:
         print(error, file=sys.stderr)
         sys.exit(2)
     present = [one for one in contestants(options) if not _absent(one)]
-    results: Results = []
+    kept = ""
     for workload in workloads(options):
         print(f"\n{workload.title()}", flush=True)
         on_curves = options.only or _CURVE_CONTESTANTS
         taking_part = [one for one in present if workload not in (*SHARD_CURVE, *MATCH_CURVE) or one.name in on_curves]
         found = rounds(taking_part, workload, options.rounds)
-        results.append((workload, found))
         print(table(workload, found), flush=True)
-    if not options.dry:
-        print(f"\n{save(results, source, options.rounds)}")
+        if not options.dry:  # now, since the whole takes most of an hour and may be stopped
+            kept = f"\n{save([(workload, found)], source, options.rounds)}"
+    print(kept)
 
 
 def arguments() -> argparse.Namespace:
