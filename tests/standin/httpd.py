@@ -163,7 +163,7 @@ class HttpServer:
 def reset_transport(transport: asyncio.WriteTransport) -> None:
     """Ends a connection with a TCP reset: a linger time of zero makes the kernel send RST instead of FIN."""
     sock = transport.get_extra_info("socket")
-    if sock is not None:
+    if sock is not None and sock.fileno() >= 0:  # else it has been closed already, and its transport does not know yet
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
 

@@ -56,6 +56,7 @@ def test_every_kind_of_metric_is_shown() -> None:
     bare = {re.sub(r"_(bucket|sum|count)$", "", name) for name in shown}
     # Of the process, what Prometheus and Grafana tell as well or nobody asks; of a shard, what the alert rules are for.
     left_out = {name for name in LABELS if name.startswith("poller_process_")} | {
-        "poller_shard_uncheckpointed_since_timestamp_seconds"
+        "poller_asyncio_tasks",
+        "poller_shard_uncheckpointed_since_timestamp_seconds",
     }
     assert set(LABELS) - left_out <= bare
