@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Set
 from dataclasses import replace
 from itertools import islice
 from typing import TypeVar
@@ -144,6 +144,11 @@ class Discovery:
             self._first_row = {lease.shard_id: lease}
             return lease
         return None
+
+    @property
+    def absent(self) -> Set[str]:
+        """Known shards that the last complete listing has left out."""
+        return self._absent.keys()
 
     def remember(self, rows: Mapping[str, Lease]) -> None:
         """Should the rows be deleted one day, the start that they tell of is still what the first start meant."""

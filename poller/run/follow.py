@@ -172,7 +172,7 @@ class Follower:
 
     def rowless(self, rows: Mapping[str, Lease]) -> tuple[str, ...]:
         """Listed shards that have yet to be read and have no row: for a moment, or since theirs cannot be read."""
-        missing = self.shards.keys() - rows.keys()
+        missing = self.shards.keys() - rows.keys() - self.discovery.absent
         if missing:
             missing -= already_read(self.shards, rows, followed=self.discovery.followed)
         return tuple(sorted(missing))

@@ -109,7 +109,8 @@ class Shares:
     ) -> None:
         """Takes and claims what is this worker's share of the rows. `stages` is of the stream's own rows.
 
-        `rowless`: shards that nobody can have, since they have no row; they are only told of.
+        `rowless`: shards that nobody can have, since they have no row; they are only told of, by the worker that lists:
+        another one does not hear that a shard has left the stream, and its row been cleaned up.
         """
         plan = plan_leases(
             rows,
@@ -131,7 +132,7 @@ class Shares:
         await asyncio.gather(*(self._disown(lease) for lease in plan.release))
         self._look_soon = first or not all(taken)
         self._keeper.forget_created(stages)
-        self._emit(self._fleet(rows, stages, rowless, plan))
+        self._emit(self._fleet(rows, stages, rowless if plan.lists else (), plan))
 
     def _note_foreign(self, rows: Mapping[str, Lease], plan: LeasePlan) -> None:
         """Java's workers at the table: from now on every lease is renewed by itself, as they expect it."""

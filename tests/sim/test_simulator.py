@@ -46,6 +46,7 @@ FOUND = {
     73545: "after a gap between two looks a living worker was taken for dead: its row, made anew, looked as before",
     50319: "a row made anew, and not read yet, was deleted for the finished one with the same counter",
     20673: "a release that took effect late ended its worker's tenure of a row made anew with the same counter",
+    95328: "a worker that does not list was unready for good, since a shard was gone whose row had been cleaned up",
     90941: "answers that came late, to what a queue took before it went down, were held against a record",
     30196: "a change waited behind the letter of a lease that was lost, and its route slept on once that was given up",
 }
