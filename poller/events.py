@@ -232,7 +232,7 @@ class DiscoveryRecovered(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LookFailed(Event):
-    """One look at the stream's shards did not come to its end (`DiscoveryFailed` tells)."""
+    """One look at the stream's shards did not come to its end (see `discovery_failed`)."""
 
     level: ClassVar[Level | None] = None
     stream: str

@@ -61,13 +61,7 @@ class FleetMetrics:
             "result",
         )
         self._checkpoints = Counter(registry, "checkpoints_total", "Attempts to write a checkpoint.", on, "result")
-        self._looks = Counter(
-            registry,
-            "discoveries_total",
-            "Looks at the stream's shards; of failures in a row one a minute counts.",
-            on,
-            "result",
-        )
+        self._looks = Counter(registry, "discoveries_total", "Looks at the stream's shards.", on, "result")
         self._look_s = Histogram(
             registry, "discovery_duration_seconds", "How long a complete look at the shards took.", bounds=_LOOKS_S
         )

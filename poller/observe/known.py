@@ -85,8 +85,8 @@ class Known:
 
     `looked_at` and `discovered_at`: the last complete looks at the lease table and at the stream's shards; `nobodys`:
     shards that could be read and that no living worker owns, since when; `unsuited`: the stream lacks images that the
-    settings need. `stretched_s`: for how long a budget lets idle
-    shards alone, beyond the settings, until `stretched_until`. `read` counts records in this process's life.
+    settings need. `stretched_s`: for how long a budget lets idle shards alone, beyond the settings, until
+    `stretched_until`. `read` counts records in this process's life.
     """
 
     started_at: float

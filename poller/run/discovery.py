@@ -308,9 +308,8 @@ class Discovery:
         try:
             created = await self._table.create(lease)
             result = "ok" if created else "conflict"
-        except (
-            NotFound
-        ) as error:  # the lease table is away: of the stream, which may be gone as well, that says nothing
+        except NotFound as error:
+            # The lease table is away: of the stream, which may be gone as well, that says nothing.
             raise Unavailable(
                 str(error), operation=error.operation, resource=error.resource, code=error.code, answered=True
             ) from error

@@ -23,6 +23,7 @@ from poller.events import (
     RecordRetrying,
     RecordRetryingEnded,
     Resent,
+    SendFailed,
     ShardRetrying,
     ShardStarted,
 )
@@ -240,6 +241,27 @@ def test_what_a_queue_took_before_it_went_down_is_not_held_against_a_record_thou
             rig.queue.refuse = lambda _message: None
             await rig.until(lambda: rig.received()[-1] == "meanwhile/1")
         assert rig.said(RecordRetrying) == []
+
+    run(story)
+
+
+def test_a_queue_that_takes_others_meanwhile_is_not_blamed_for_a_record_that_it_refuses() -> None:
+    async def story(clock: VirtualClock) -> None:
+        rig = Rig(clock, Options(max_attempts=50, batches_in_flight=2))
+        rig.queue.refuse = refusing("bad")
+        holds_up_s = [5.0]
+
+        async def slow_at_first(_operation: str, _resource: str) -> None:
+            await asyncio.sleep(holds_up_s.pop() if holds_up_s else 0)
+
+        rig.queue.before = slow_at_first
+        rig.upload("bad")
+        async with rig.running() as worker:
+            await rig.until(lambda: not holds_up_s)
+            rig.upload("other")
+            await rig.until(lambda: rig.received() == ["other/1"])
+            await rig.until(lambda: bool(rig.said(SendFailed)))
+            assert not worker.deliveries[0].failing
 
     run(story)
 
