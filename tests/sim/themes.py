@@ -391,6 +391,33 @@ def _unlisted(_rng: random.Random) -> dict[str, Any]:
     }
 
 
+def _left_behind(rng: random.Random) -> dict[str, Any]:
+    """Streams are gone soon after they are replaced, while what some worker has read of them waits for a queue."""
+    return {
+        **_NO_FAULTS,
+        **_NOTHING_DELETED,
+        "storm_s": 120.0,
+        "workers": 3,
+        "workers_max": 4,
+        "max_leases": None,
+        "start": "TRIM_HORIZON",
+        "shards": rng.choice((4, 8)),
+        "keys": 8,
+        "writes_per_s": 6.0,
+        "roll_every_s": NEVER,
+        "replace_every_s": 20.0,
+        "stream_gone_p": 1.0,
+        "trim_every_s": NEVER,
+        "crash_every_s": NEVER,
+        "freeze_every_s": NEVER,
+        "outage_every_s": NEVER,
+        "poison_p": 0.0,
+        "refused_p": rng.choice((0.0, 0.3)),
+        "refusing_every_s": 8.0,
+        "outage_max_s": 20.0,
+    }
+
+
 _THEMES: Final[tuple[Theme, ...]] = (
     _deadlines,
     _crowds,
@@ -412,17 +439,20 @@ _RARE_THEMES: Final[tuple[Theme, ...]] = (
 )
 _OF_ROWS: Final[tuple[Theme, ...]] = (_givings_up, _tables_lost, _late_beginnings, _givings_up, _rows_remade)
 
-# Of twenty seeds in a row eleven have a theme: which ones, and of which list.
+_OF_STREAMS: Final[tuple[Theme, ...]] = (_left_behind,)
+
+# Of twenty seeds in a row thirteen have a theme: which ones, and of which list.
 _ROUND: Final = 20
 _TURNS: Final = (
     ((3, 7, 11, 15, 19), _THEMES),
     ((4, 9, 14), _RARE_THEMES),
     ((0, 12, 18), _OF_ROWS),
+    ((6, 16), _OF_STREAMS),
 )
 
 
 def theme_of(seed: int) -> Theme | None:
-    """What a seed has in place of a mood, None for about half of them."""
+    """What a seed has in place of a mood, None for a third of them."""
     rounds, place = divmod(seed, _ROUND)
     for places, themes in _TURNS:
         if place in places:
