@@ -18,7 +18,10 @@ from botocore.parsers import JSONParser, ResponseParser, ResponseParserFactory
 from poller.aws.errors import UnreadableAnswer
 
 BODY: Final = "Body"  # where a page's bytes stand in the answer of `get_records`
-_SERVICES: Final = ("dynamodb", "dynamodbstreams", "s3", "sqs", "sts")
+# Those that are called here, and those from which botocore gets credentials for a profile (`sso`, `aws login`).
+_SERVICES: Final = ("dynamodb", "dynamodbstreams", "s3", "signin", "sqs", "sso", "sso-oidc", "sts")
+# The same by the names that they have in botocore's list of endpoints.
+_ENDPOINTS: Final = ("dynamodb", "oidc", "portal.sso", "s3", "signin", "sqs", "streams.dynamodb", "sts")
 
 
 class PageParserFactory(ResponseParserFactory):
@@ -99,7 +102,26 @@ class _ModelFiles(JSONFileLoader):
         for ending, open_file in self._opens:
             try:
                 with open_file(file_path + ending, "rb") as file:
-                    return msgspec.json.decode(file.read())
+                    content = file.read()
             except FileNotFoundError:
                 continue
+            return _endpoints(content) if os.path.basename(file_path) == "endpoints" else msgspec.json.decode(content)
         return None
+
+
+def _endpoints(content: bytes) -> dict[str, Any]:
+    """botocore's list of endpoints without those of all other services, with which it takes 9 MB of memory."""
+    listed = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+    partitions = [
+        {
+            name: _services(value) if name == "services" else msgspec.json.decode(value)
+            for name, value in partition.items()
+        }
+        for partition in msgspec.json.decode(listed.pop("partitions"), type=list[dict[str, msgspec.Raw]])
+    ]
+    return {name: msgspec.json.decode(value) for name, value in listed.items()} | {"partitions": partitions}
+
+
+def _services(content: msgspec.Raw) -> dict[str, Any]:
+    services = msgspec.json.decode(content, type=dict[str, msgspec.Raw])
+    return {name: msgspec.json.decode(services[name]) for name in _ENDPOINTS if name in services}

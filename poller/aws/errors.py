@@ -164,13 +164,13 @@ _DENIED: Final = re.compile(
 )
 _CODE: Final = re.compile(r"[A-Za-z][A-Za-z0-9._]{0,79}")
 
+# Those of a profile by which somebody logs in, and has not, or not lately.
+_LOGGED_OUT: Final = (boto.TokenRetrievalError, boto.SSOError, boto.LoginError)
 NO_CREDENTIALS: Final = (
+    *_LOGGED_OUT,
     boto.NoCredentialsError,
     boto.NoAuthTokenError,
     boto.PartialCredentialsError,
-    boto.TokenRetrievalError,
-    boto.SSOError,
-    boto.LoginError,
     boto.RefreshWithMFAUnsupportedError,
 )
 
@@ -186,6 +186,7 @@ EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExp
 CREDENTIALS_MEND: Final = (
     "set AWS_PROFILE, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the container or the instance a role"
 )
+_LOG_IN: Final = "log in again with `aws sso login`, or `aws login` for a profile with login_session"
 
 
 def iam_action(operation: str) -> str:
@@ -240,7 +241,8 @@ def translate(error: Exception, *, operation: str, resource: str, arn: str = "*"
 def _unusable_credentials(error: Exception, code: str) -> str:
     """Why no request can be made with the credentials that there are, and the mend; "" if that is not it."""
     if isinstance(error, NO_CREDENTIALS):
-        return f"no usable AWS credentials ({code}): {clean(error)}; {CREDENTIALS_MEND}"
+        mend = _LOG_IN if isinstance(error, _LOGGED_OUT) else CREDENTIALS_MEND
+        return f"no usable AWS credentials ({code}): {clean(error)}; {mend}"
     if isinstance(error, boto.HTTPClientError) and str(error.kwargs.get("error")).startswith(_BAD_HEADER):
         # Its own text quotes the header: the session token, or the access key and a signature.
         what = f"a line break in the credentials, which no request can carry ({code})"

@@ -135,7 +135,6 @@ def test_without_a_readable_answer_it_is_not_known_what_took_effect(error: Excep
     [
         boto.NoCredentialsError(),
         boto.PartialCredentialsError(provider="env", cred_var="AWS_SECRET_ACCESS_KEY"),
-        boto.UnauthorizedSSOTokenError(),
     ],
 )
 def test_missing_credentials_are_a_denied_access_with_the_mend(error: Exception) -> None:

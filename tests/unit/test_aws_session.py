@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import BotoCoreError
+from botocore.loaders import Loader
+from botocore.regions import EndpointResolver
 
 from poller import __version__
+from poller.aws.components import ModelLoader
 from poller.aws.endpoints import check_endpoint, is_loopback
 from poller.aws.errors import Target
 from poller.aws.pool import NEVER
-from poller.aws.session import Aws, AwsConfig
+from poller.aws.session import Aws, AwsConfig, _sessions
 from poller.errors import AccessDenied, ConfigurationError
 from poller.events import ApiCalled, Event
 from tests.memory.clock import ManualClock
@@ -26,6 +35,17 @@ CONFIG = AwsConfig(
 )
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 ORDERS = Target("orders")
+
+SSO_PROFILE = """\
+[profile dev]
+region = eu-west-1
+sso_session = work
+sso_account_id = 123456789012
+sso_role_name = Dev
+[sso-session work]
+sso_region = eu-west-1
+sso_start_url = https://example.awsapps.com/start
+"""
 
 OpenAws = Callable[..., Awaitable[Aws]]
 
@@ -121,7 +141,99 @@ async def test_half_a_pair_of_credentials_is_named(open_aws: OpenAws) -> None:
         await open_aws(AWS_REGION="eu-west-1", AWS_ACCESS_KEY_ID="test")
 
 
+class _Portal(BaseHTTPRequestHandler):
+    """IAM Identity Center, of which only one question is asked."""
+
+    def do_GET(self) -> None:
+        expires_ms = int((time.time() + 3600) * 1000)
+        keys = {"accessKeyId": "a", "secretAccessKey": "b", "sessionToken": "c", "expiration": expires_ms}
+        known = self.path.startswith("/federation/credentials?") and self.headers["x-amz-sso_bearer_token"] == "token"
+        body = json.dumps({"roleCredentials": keys} if known else {}).encode()
+        self.send_response(200 if known else 401)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - http.server's name
+        """Nothing on the test's output."""
+
+
+async def test_credentials_may_come_from_an_sso_profile(
+    open_aws: OpenAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file, cache = tmp_path / "config", tmp_path / "cache"
+    monkeypatch.setattr("botocore.tokens.SSOTokenProvider._SSO_TOKEN_CACHE_DIR", str(cache))
+    file.write_text(SSO_PROFILE)
+    cache.mkdir()
+    token = {"accessToken": "token", "expiresAt": "2099-01-01T00:00:00Z"}
+    (cache / f"{hashlib.sha1(b'work', usedforsecurity=False).hexdigest()}.json").write_text(json.dumps(token))
+    with HTTPServer(("127.0.0.1", 0), _Portal) as portal:
+        threading.Thread(target=portal.serve_forever, daemon=True).start()
+        aws = await open_aws(
+            AWS_CONFIG_FILE=str(file),
+            AWS_PROFILE="dev",
+            AWS_ENDPOINT_URL_SSO=f"http://127.0.0.1:{portal.server_port}",
+        )
+        wire = Wire(aws.leases.client, Answer({"TableNames": []}))
+        await aws.leases.pool.call("ListTables", ORDERS, NEVER, aws.leases.client.list_tables)
+        portal.shutdown()
+
+    authorization: Any = wire.requests[0].headers["Authorization"]
+    assert b"Credential=a/" in authorization
+
+
+async def test_who_has_not_logged_in_is_told_to(
+    open_aws: OpenAws, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "config"
+    monkeypatch.setattr("botocore.tokens.SSOTokenProvider._SSO_TOKEN_CACHE_DIR", str(tmp_path))
+    file.write_text(SSO_PROFILE)
+    aws = await open_aws(AWS_CONFIG_FILE=str(file), AWS_PROFILE="dev")
+
+    with pytest.raises(AccessDenied, match=r"Token for work does not exist; log in again with `aws sso login`"):
+        await aws.leases.pool.call("ListTables", ORDERS, NEVER, aws.leases.client.list_tables)
+
+
+@pytest.mark.parametrize("service", ["sso", "sso-oidc", "signin", "sts"])
+async def test_botocore_finds_what_it_gets_credentials_from(
+    open_aws: OpenAws, monkeypatch: pytest.MonkeyPatch, service: str
+) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    session, _ = _sessions()
+    create: Any = session.client
+
+    assert create(service, region_name="eu-west-1", aws_access_key_id="a", aws_secret_access_key="b")
+
+
 # --- endpoints ---
+
+
+def test_the_endpoints_that_are_left_out_are_those_of_services_that_are_not_called() -> None:
+    """All regions and variants of what is called, beside botocore's own list."""
+    loaders = (ModelLoader(), Loader())
+    ours, botocores = (EndpointResolver(loader.load_data("endpoints")) for loader in loaders)
+    partitions = botocores.get_available_partitions()
+    assert ours.get_available_partitions() == partitions
+    regions = {
+        region
+        for partition in loaders[1].load_data("endpoints")["partitions"]
+        for region in [*partition["regions"], f"{next(iter(partition['regions']))[:-1]}9", "nowhere"]
+    }
+    for prefix in ("dynamodb", "oidc", "portal.sso", "s3", "signin", "sqs", "streams.dynamodb", "sts"):
+        for partition in partitions:
+            assert ours.get_available_endpoints(prefix, partition) == botocores.get_available_endpoints(
+                prefix, partition
+            )
+        for region in regions:
+            for variant in product((False, True), repeat=2):
+                assert _endpoint(ours, prefix, region, *variant) == _endpoint(botocores, prefix, region, *variant)
+
+
+def _endpoint(resolver: Any, prefix: str, region: str, fips: bool, dual_stack: bool) -> object:
+    try:
+        return resolver.construct_endpoint(prefix, region, use_fips_endpoint=fips, use_dualstack_endpoint=dual_stack)
+    except BotoCoreError as error:
+        return str(error)
 
 
 async def test_each_service_has_its_own_endpoint_variable_and_the_general_one_is_for_the_rest(
