@@ -29,8 +29,6 @@ from poller.events import ApiCalled, CallsByBoto3, Emit
 
 _OK_MAX: Final = 300  # statuses below it are answers, from it on errors
 _decode: Final = msgspec.json.Decoder(dict[str, Any]).decode
-# What a request is about and its endpoint may depend on.
-_RESOURCES: Final = ("StreamArn", "TableName", "QueueUrl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +86,7 @@ class DirectCalls:
 
     async def ask(self, operation: str, target: Target, not_after: float, request: Mapping[str, Any]) -> Any:
         """As `Pool.call`, for the client's method of that operation."""
-        about = next((request[name] for name in _RESOURCES if name in request), "")
-        key = operation, about
+        key = operation, _about(request)
         way = self._ways.get(key) or await self._way(key, target, request)
         if way is None:
             return await self._lane.ask(operation, target, not_after, request)
@@ -237,3 +234,8 @@ class DirectCalls:
         if reason not in self._said:
             self._said.add(reason)
             self._emit(CallsByBoto3(service=self._service, reason=reason))
+
+
+def _about(request: Mapping[str, Any]) -> Any:
+    """What a request is about and its endpoint may depend on."""
+    return request.get("QueueUrl") or request.get("TableName") or request.get("StreamArn") or ""

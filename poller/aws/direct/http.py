@@ -20,6 +20,9 @@ _BODY_BYTES_MAX: Final = 64 << 20
 # A body from this size on gets a buffer of its own.
 _LARGE_BYTES: Final = 16 << 10
 _FINAL_STATUS: Final = 200  # below it, an answer only announces another
+# The names of headers in lower case; each server has its dozen, and whoever answers in its place could make up others.
+_NAMES: Final[dict[bytes, str]] = {}
+_NAMES_MAX: Final = 200
 
 
 class Answer:
@@ -57,12 +60,18 @@ class Connection(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[Answer] | None = None
+        # Left to run from one request to the next, and set again when it comes: to set and cancel one for each request
+        # costs as much as to sign it.
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._silence_max_s = 0.0
         self._heard_at = self._until = 0.0
         self._chunk = memoryview(bytearray(_CHUNK_BYTES))
-        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
         self._incoming = _Incoming()
+        # As they came, of one message. The parser itself puts them there, without a call into Python for each.
+        self._raw_headers: dict[bytes, bytes] = {}
+        self.on_header: Final = self._raw_headers.__setitem__
+        self._parser: httptools.HttpResponseParser | None = httptools.HttpResponseParser(self)
 
     async def ask(self, request: bytes, silence_max_s: float, whole_max_s: float) -> Answer:
         """The answer to a request. After anything but an answer the connection is closed.
@@ -78,12 +87,11 @@ class Connection(asyncio.BufferedProtocol):
         self._heard_at = self._loop.time()
         self._silence_max_s = silence_max_s
         self._until = self._heard_at + whole_max_s
-        self._timer = self._loop.call_later(min(silence_max_s, whole_max_s), self._listen)
+        self._listen_until(min(self._heard_at + silence_max_s, self._until))
         transport.write(request)
         try:
             return await self._waiter
         finally:
-            self._timer.cancel()
             self._waiter = None
             if not self.usable:
                 transport.abort()
@@ -139,18 +147,22 @@ class Connection(asyncio.BufferedProtocol):
         # They refer to this as well, and the garbage collector comes seldom: while a queue fails, connections go by the
         # dozen, with 64 kB each.
         self._parser = self._transport = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     # --- httptools ---
 
     def on_message_begin(self) -> None:
+        self._raw_headers.clear()  # of what may stand behind a body
         if self._waiter is None or self._waiter.done():
             self.usable = False  # a second answer to one request
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        self._incoming.headers[name.decode("latin-1").lower()] = value.decode("latin-1")
-
     def on_headers_complete(self) -> None:
         incoming = self._incoming
+        incoming.headers = {
+            _NAMES.get(name) or _lower(name): value.decode("latin-1") for name, value in self._raw_headers.items()
+        }
         if self._status < _FINAL_STATUS or "transfer-encoding" in incoming.headers:
             return
         length = incoming.headers.get("content-length")
@@ -213,13 +225,31 @@ class Connection(asyncio.BufferedProtocol):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_exception(error)
 
+    def _listen_until(self, at: float) -> None:
+        if self._timer is not None:
+            if self._timer_at <= at:
+                return
+            self._timer.cancel()
+        self._timer, self._timer_at = self._loop.call_at(at, self._listen), at
+
     def _listen(self) -> None:
         """Has something been heard in time?"""
-        left_s = min(self._heard_at + self._silence_max_s, self._until) - self._loop.time()
-        if left_s > 0:
-            self._timer = self._loop.call_later(left_s, self._listen)
+        self._timer = None
+        if self._waiter is None:
+            return
+        at = min(self._heard_at + self._silence_max_s, self._until)
+        if at > self._loop.time():
+            self._listen_until(at)
         else:
             self._fail(ReadTimeoutError(endpoint_url=self._url, error="no whole answer in time"))
+
+
+def _lower(name: bytes) -> str:
+    """A header's name in lower case."""
+    known = name.decode("latin-1").lower()
+    if len(_NAMES) < _NAMES_MAX:
+        _NAMES[name] = known
+    return known
 
 
 def _check_size(size_bytes: int) -> None:

@@ -44,21 +44,21 @@ class Connections:
         Raises what it raises, and what `Connection.ask` does. EndpointConnectionError, ConnectTimeoutError, SSLError:
         there is no connection.
         """
-        connection = self._take() or await self._connect()
+        loop = asyncio.get_running_loop()
+        connection = self._take(loop) or await self._connect(loop)
         try:
             return await connection.ask(request(), silence_max_s, whole_max_s)
         finally:
             if connection.usable:
-                self._idle.append((connection, asyncio.get_running_loop().time()))
+                self._idle.append((connection, loop.time()))
 
     def close(self) -> None:
         for connection, _ in self._idle:
             connection.close()
         self._idle.clear()
 
-    def _take(self) -> Connection | None:
+    def _take(self, loop: asyncio.AbstractEventLoop) -> Connection | None:
         """The one that was used last, so that the others may go."""
-        loop = asyncio.get_running_loop()
         if loop is not self._loop:
             self._loop = loop
             self._idle.clear()
@@ -72,9 +72,8 @@ class Connections:
                 return connection
         return None
 
-    async def _connect(self) -> Connection:
+    async def _connect(self, loop: asyncio.AbstractEventLoop) -> Connection:
         """One address after another, each with its share of the time."""
-        loop = asyncio.get_running_loop()
         until = loop.time() + self._connect_max_s
         try:
             async with asyncio.timeout_at(until):

@@ -17,6 +17,9 @@ from urllib.parse import urlsplit
 ALGORITHM: Final = "AWS4-HMAC-SHA256"
 _DATE: Final = "x-amz-date"
 _SESSION: Final = "x-amz-security-token"
+# RFC 2104: what the key is mixed with. To begin both hashes once a day and copy them takes a third of `hmac.digest`.
+_INNER: Final = bytes(byte ^ 0x36 for byte in range(256))
+_OUTER: Final = bytes(byte ^ 0x5C for byte in range(256))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +49,8 @@ class Signer:
         self._day = ""
         self._before_date = b""
         self._after_date = b""
-        self._signing_key = b""
+        # HMAC's two hashes, begun with the day's key.
+        self._inner = self._outer = sha256()
         self._scope = ""
         self._credential = ""
 
@@ -57,8 +61,10 @@ class Signer:
         canonical = self._before_date + time.encode() + self._after_date + sha256(body).hexdigest().encode()
         digest = sha256(canonical).hexdigest()
         text = f"{ALGORITHM}\n{time}\n{self._scope}\n{digest}"
-        signature = hmac.digest(self._signing_key, text.encode(), "sha256").hex()
-        return self._credential + signature
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(text.encode())
+        outer.update(inner.digest())
+        return self._credential + outer.hexdigest()
 
     def _prepare(self, keys: Keys, day: str) -> None:
         values = {**self._headers, _DATE: ""}
@@ -70,7 +76,8 @@ class Signer:
         at = names.index(_DATE)
         self._before_date = "\n".join(["POST", "/", "", *lines[: at + 1]]).encode()
         self._after_date = ("".join(f"\n{line}" for line in lines[at + 1 :]) + f"\n\n{signed}\n").encode()
-        self._signing_key = _signing_key(keys.secret_key, day, self._region, self._service)
+        key = _signing_key(keys.secret_key, day, self._region, self._service).ljust(sha256().block_size, b"\0")
+        self._inner, self._outer = sha256(key.translate(_INNER)), sha256(key.translate(_OUTER))
         self._scope = f"{day}/{self._region}/{self._service}/aws4_request"
         self._credential = f"{ALGORITHM} Credential={keys.access_key}/{self._scope}, SignedHeaders={signed}, Signature="
         self._keys, self._day = keys, day
