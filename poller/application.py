@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final, TypeVar
 
@@ -50,6 +50,10 @@ class Muster:
     def __call__(self, event: Event) -> None:
         if isinstance(event, StartupWaiting):
             self._looked(event.stream)
+
+    def takers(self, kind: type[Event]) -> tuple[Callable[[Event], None], ...]:
+        """Nothing but for the one kind (`poller.observe.fanout.Choosy`)."""
+        return (self,) if kind is StartupWaiting else ()
 
     async def wait(self, stream: str) -> None:
         """Returns when no other one is still looking at what its settings name; from then on this one is at work."""

@@ -43,6 +43,10 @@ class Tie:
             with suppress(OSError):  # the parent is gone, which is heard of as well
                 self._socket.send(FOUND)
 
+    def takers(self, kind: type[Event]) -> tuple[Callable[[Event], None], ...]:
+        """Nothing but for the one kind (`poller.observe.fanout.Choosy`)."""
+        return (self,) if kind is DaemonReady else ()
+
     def fileno(self) -> int:
         return self._socket.fileno()
 

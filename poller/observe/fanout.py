@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from poller.events import Emit, Event
 from poller.observe.log import whereabouts
@@ -17,21 +17,39 @@ class Text(Protocol):
     def flush(self) -> object: ...
 
 
+Taker = Callable[[Any], None]
+
+
+@runtime_checkable
+class Choosy(Protocol):
+    """A sink that says what of it takes a kind of events: always the same for one kind, and nothing for most."""
+
+    def __call__(self, event: Event, /) -> None: ...
+
+    def takers(self, kind: type[Event]) -> Sequence[Taker]: ...
+
+
 class Fanout:
-    """Calls every sink with every event.
+    """Calls every sink with every event; of one that is choosy what takes events of this kind.
 
     A sink that fails is reported once on `stderr`, since the log may be what failed; the daemon and the others go on.
     """
 
-    def __init__(self, sinks: Sequence[Emit], stderr: Text) -> None:
+    def __init__(self, sinks: Sequence[Emit | Choosy], stderr: Text) -> None:
         self._sinks = tuple(sinks)
         self._stderr = stderr
         self._reported: set[int] = set()
+        # Some events come with every request, and few sinks want them.
+        self._takers: dict[type[Event], tuple[tuple[Emit | Choosy, Taker], ...]] = {}
 
     def __call__(self, event: Event) -> None:
-        for sink in self._sinks:
+        kind = type(event)
+        takers = self._takers.get(kind)
+        if takers is None:
+            takers = self._takers[kind] = tuple((sink, take) for sink in self._sinks for take in _takers(sink, kind))
+        for sink, take in takers:
             try:
-                sink(event)
+                take(event)
             except Exception as error:  # noqa: BLE001 - whatever it is, watching must not stop what is watched
                 self._report(sink, event, error)
 
@@ -47,3 +65,7 @@ class Fanout:
             self._stderr.flush()
         except (OSError, ValueError):
             return  # nowhere left to say it
+
+
+def _takers(sink: Emit | Choosy, kind: type[Event]) -> Sequence[Taker]:
+    return sink.takers(kind) if isinstance(sink, Choosy) else (sink,)

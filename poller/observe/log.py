@@ -85,6 +85,10 @@ class LogSink:
         if method is not None:
             self._write(method, name, {field: _brief(getattr(event, field)) for field in names})
 
+    def takers(self, kind: type[Event]) -> tuple[Callable[[Event], None], ...]:
+        """Nothing for what is never logged, whatever the level (`poller.observe.fanout.Choosy`)."""
+        return () if kind.level is None else (self,)
+
     def set_level(self, level: Level) -> None:
         """From the next line on. Libraries' lines are bridged by the level that held when that was set up."""
         self.level = _NUMBERS[level]

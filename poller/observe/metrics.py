@@ -113,8 +113,12 @@ class Metrics:
         return frozenset(self._handlers)
 
     def __call__(self, event: Event) -> None:
-        for handler in self._handlers.get(type(event), ()):
+        for handler in self.takers(type(event)):
             handler(event)
+
+    def takers(self, kind: type[Event]) -> tuple[Callable[[Any], None], ...]:
+        """The groups' own (`poller.observe.fanout.Choosy`)."""
+        return self._handlers.get(kind, ())
 
     def register_stream(self, stream: str) -> None:
         """The stream's series exist from now on, at 0. `stream`: its table's name."""

@@ -19,7 +19,6 @@ from poller.events import (
     Delivered,
     Discovered,
     DiscoveryFailed,
-    Emit,
     Event,
     FleetSeen,
     IdlePollingRestored,
@@ -65,15 +64,21 @@ _ERROR_MAX: Final = 300
 
 
 class ByStream:
-    """A sink of events that hands each to its stream's own sink; those of no stream are everybody's."""
+    """A sink of events that hands each to its stream's own watch; those of no stream are everybody's."""
 
-    def __init__(self, sinks: Mapping[str, Emit]) -> None:
-        self._sinks: Final = dict(sinks)
+    def __init__(self, watches: Mapping[str, Watch]) -> None:
+        self._watches: Final = dict(watches)
 
     def __call__(self, event: Event) -> None:
         stream = getattr(event, "stream", None)
-        for sink in self._sinks.values() if stream is None else (self._sinks[stream],):
-            sink(event)
+        for watch in self._watches.values() if stream is None else (self._watches[stream],):
+            watch(event)
+
+    def takers(self, kind: type[Event]) -> tuple[Callable[[Event], None], ...]:
+        """Nothing for what no watch wants (`poller.observe.fanout.Choosy`)."""
+        if not any(watch.wants(kind) for watch in self._watches.values()):
+            return ()
+        return tuple(self._watches.values()) if len(self._watches) == 1 else (self,)
 
 
 class Watch:
@@ -94,6 +99,10 @@ class Watch:
         handler = self._handlers.get(type(event))
         if handler is not None:
             handler(event, self._monotonic())
+
+    def wants(self, kind: type[Event]) -> bool:
+        """Does such an event change anything that is known?"""
+        return kind in self._handlers
 
     def _of_the_process(self) -> dict[type[Event], Callable[[Any, float], None]]:
         return {

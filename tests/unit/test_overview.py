@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from poller.events import (
     TaskFailed,
 )
 from poller.model import Lease
+from poller.observe.fanout import Fanout
 from poller.observe.metrics import Metrics
 from poller.observe.overview import Overview
 from poller.observe.status import REASONS_MAX, Report
@@ -56,7 +58,7 @@ class Pages:
             watches[settings.stream.table_name] = watch
             reports[settings.stream.table_name] = Report(watch.known, settings, self.clock)
         self.overview = Overview(reports, self.clock)
-        self.sink = ByStream(watches)
+        self.sink = Fanout([ByStream(watches)], sys.stderr)
 
     def tell(self, *events: Event) -> None:
         for event in events:
