@@ -51,11 +51,13 @@ START_TIME_SLACK_S = 60.0
 # How many records of one shard may stand behind an unsettled one. Reading waits there: bounded, as everything is.
 _WINDOW_MAX = 100_000
 _AT_TIMESTAMP_TRIES = 3
-# By how much of itself a pause is longer or shorter at most; on average it is what the pacing says.
-_SPREAD = 0.1
-# In so many moments of a pause the polls of all shards begin, a few milliseconds apart at least.
-_TICKS = 5
+# In so many moments of a pause the polls of all shards begin, a few milliseconds apart at least and a second at most.
+_TICKS = 3
 _TICK_MIN_S = 0.02
+_TICK_MAX_S = 1.0
+# By how much of itself a pause is longer or shorter at most, before it ends in one of the moments; on average it is
+# what the pacing says. A little more than half of a tick: one poll in a dozen moves to the next moment or the last.
+_SPREAD = 0.18
 # How often, and for how long, a shard must not be found before it is gone.
 _GONE_AFTER = 3
 _GONE_S = 5.0
@@ -148,10 +150,10 @@ class ShardReader:
 
     def _rest_s(self, pause_s: float) -> float:
         """How long to rest instead of just so long."""
-        tick_s = pause_s / _TICKS
+        tick_s = min(pause_s / _TICKS, _TICK_MAX_S)
         if tick_s < _TICK_MIN_S:
             return pause_s
-        # A little longer or shorter: the polls of shards that were in step once spread evenly.
+        # Longer or shorter, now and then: the polls of shards that were in step once spread evenly.
         spread_s = pause_s * (1 - _SPREAD + 2 * _SPREAD * self._reading.rng.random())
         # And to a tick: the polls of many shards share a waking of the process, which costs more than a poll.
         now = self._reading.clock.monotonic()

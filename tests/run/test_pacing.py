@@ -30,15 +30,17 @@ def test_polls_of_idle_shards_spread_evenly_though_all_began_at_once() -> None:
             await clock.sleep(60)
             polls = fleet.said(PageRead, from_s)
         a_tenth = Counter(int((said.at - from_s) * 10) for said in polls)
-        # Five moments in a pause, 12.8 on average; all 64 in one if they had stayed in step.
-        assert max(a_tenth.values()) <= 28
+        # Three moments in a pause, 21.3 on average; all 64 in one if they had stayed in step.
+        assert max(a_tenth.values()) <= 38
         by_shard: defaultdict[str, list[float]] = defaultdict(list)
         for said in polls:
             by_shard[said.event.shard].append(said.at)
         waits = [later - earlier for times in by_shard.values() for earlier, later in pairwise(times)]
         assert len(by_shard) == 64
         assert 0.98 * IDLE_MAX_S < sum(waits) / len(waits) < 1.05 * IDLE_MAX_S
-        assert max(waits) < 1.25 * IDLE_MAX_S  # a tenth longer, a tick more until the next moment, and the answer
+        assert max(waits) < 1.4 * IDLE_MAX_S  # the next moment is a third of the pause later, and then the answer
+        late = [wait for wait in waits if wait > 1.1 * IDLE_MAX_S]
+        assert 0 < len(late) < 0.08 * len(waits)  # seldom, so that they hardly count in the latency's 99th percentile
 
     run(story)
 
