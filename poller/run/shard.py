@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from poller.decide.frontier import Ticket
@@ -40,6 +39,7 @@ from poller.model import (
     Trace,
 )
 from poller.run.buffer import Buffer
+from poller.run.moments import Moments
 from poller.run.ports import Clock, Limiter, StreamSource
 from poller.run.tenure import Tenure
 from poller.run.thrift import Thrift
@@ -51,13 +51,6 @@ START_TIME_SLACK_S = 60.0
 # How many records of one shard may stand behind an unsettled one. Reading waits there: bounded, as everything is.
 _WINDOW_MAX = 100_000
 _AT_TIMESTAMP_TRIES = 3
-# In so many moments of a pause the polls of all shards begin, a few milliseconds apart at least and a second at most.
-_TICKS = 3
-_TICK_MIN_S = 0.02
-_TICK_MAX_S = 1.0
-# By how much of itself a pause is longer or shorter at most, before it ends in one of the moments; on average it is
-# what the pacing says. A little more than half of a tick: one poll in a dozen moves to the next moment or the last.
-_SPREAD = 0.18
 # How often, and for how long, a shard must not be found before it is gone.
 _GONE_AFTER = 3
 _GONE_S = 5.0
@@ -101,6 +94,7 @@ class Reading:
     rng: random.Random
     suspect: Callable[[], None] = lambda: None
     thrift: Thrift | None = None
+    moments: Moments = field(default_factory=Moments)
 
 
 class ShardReader:
@@ -146,18 +140,7 @@ class ShardReader:
         await reading.clock.sleep(reading.rng.random() * min(reading.pacing.idle_max_s, self._spread_s))
         while not self.tenure.frontier.ended:
             pause_s = await self.step()
-            await reading.clock.sleep(self._rest_s(pause_s))
-
-    def _rest_s(self, pause_s: float) -> float:
-        """How long to rest instead of just so long."""
-        tick_s = min(pause_s / _TICKS, _TICK_MAX_S)
-        if tick_s < _TICK_MIN_S:
-            return pause_s
-        # Longer or shorter, now and then: the polls of shards that were in step once spread evenly.
-        spread_s = pause_s * (1 - _SPREAD + 2 * _SPREAD * self._reading.rng.random())
-        # And to a tick: the polls of many shards share a waking of the process, which costs more than a poll.
-        now = self._reading.clock.monotonic()
-        return math.ceil((now + spread_s) / tick_s - 0.5) * tick_s - now
+            await reading.moments.rest(pause_s, reading.clock, reading.rng)
 
     async def step(self) -> float:
         """One page, or one failure; how long to wait before the next."""

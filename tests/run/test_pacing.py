@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import random
 from collections import Counter, defaultdict
 from itertools import pairwise
 
+import pytest
+
 from poller.events import PageRead
+from poller.run.moments import Moments
 from tests.fleet import Fleet
 from tests.memory.shards import Entry
 from tests.rig import Options
@@ -41,6 +46,26 @@ def test_polls_of_idle_shards_spread_evenly_though_all_began_at_once() -> None:
         assert max(waits) < 1.4 * IDLE_MAX_S  # the next moment is a third of the pause later, and then the answer
         late = [wait for wait in waits if wait > 1.1 * IDLE_MAX_S]
         assert 0 < len(late) < 0.08 * len(waits)  # seldom, so that they hardly count in the latency's 99th percentile
+
+    run(story)
+
+
+def test_who_sleeps_for_others_and_is_cancelled_neither_wakes_nor_keeps_them() -> None:
+    async def story(clock: VirtualClock) -> None:
+        moments, woken, began = Moments(), list[float](), clock.monotonic()
+
+        async def rest() -> None:
+            await moments.rest(0.9, clock, random.Random(1))
+            woken.append(clock.monotonic() - began)
+
+        tasks = [asyncio.create_task(rest()) for _ in range(4)]
+        await clock.sleep(0.1)
+        for task in tasks[:2]:  # the one that sleeps, and the one that would be the next
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert len(woken) == 2
+        assert woken == pytest.approx([woken[0]] * 2, abs=1e-6)
+        assert 0.6 < woken[0] < 1.2
 
     run(story)
 

@@ -25,8 +25,8 @@ from poller.observe.exposition import merged
 from poller.observe.metrics import Metrics
 from poller.observe.status import Report
 from poller.observe.watch import Watch
-from poller.run import shard
 from poller.run.clock import SystemClock
+from poller.run.moments import SPREAD, TICK_MAX_S
 from poller.settings import load
 from poller.settings.sources import variables
 
@@ -130,7 +130,7 @@ def test_a_rule_is_about_streams_and_shards_not_about_whoever_tells_of_them() ->
 
 
 def test_a_shard_that_is_polled_as_seldom_as_can_be_is_polled() -> None:
-    longest_s = STRETCHED_MAX_S * (1 + shard._SPREAD) + shard._TICK_MAX_S / 2
+    longest_s = STRETCHED_MAX_S * (1 + SPREAD) + TICK_MAX_S / 2
     with pytest.raises(ConfigurationError, match="IDLE_MAX"):
         load({**LEAST, "POLLER_POLLING__IDLE_MAX": "301s"}, None)
     seldom = f"{1 / (STRETCHED_MAX_S + 1):.6f}"
