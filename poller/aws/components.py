@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import gzip
 import os
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import msgspec
 from botocore.loaders import JSONFileLoader, Loader
 from botocore.parsers import JSONParser, ResponseParser, ResponseParserFactory
+from zlib_ng.zlib_ng import crc32  # zlib's own takes ten times as long, 0.13 ms for a full page
 
 from poller.aws.errors import UnreadableAnswer
 
@@ -68,7 +68,7 @@ def check_whole(headers: Mapping[str, str], body: bytes | bytearray, *, json: bo
     if length is not None and length != str(len(body)):
         raise UnreadableAnswer("AnswerCutShort", f"{len(body)} bytes came of {length} announced")
     checksum = headers.get("x-amz-crc32")
-    if checksum is not None and checksum != str(zlib.crc32(body)):
+    if checksum is not None and checksum != str(crc32(body)):
         raise UnreadableAnswer("ChecksumMismatch", "the answer was changed on its way: its x-amz-crc32 is another")
     if json:
         try:
