@@ -93,7 +93,9 @@ def _print(findings: list[Finding]) -> None:
 
 
 def _print_end(findings: list[Finding], code: int) -> None:
-    ends = ("nothing is wrong", "something is wrong", "with these settings `poller run` would not start")
+    ends = ["nothing is wrong", "something is wrong", "with these settings `poller run` would not start"]
+    if any(finding.level == "warning" for finding in findings):
+        ends[0] = "nothing is wrong, but read the warnings"
     click.echo(f"\n{_counted(findings, 'fault')}, {_counted(findings, 'warning')}: {ends[code]}")
 
 

@@ -199,7 +199,7 @@ async def test_changed_without_old_images_is_a_warning(site: Site) -> None:
     assert told(ended, "view type")[0].startswith(
         "warning view type: route default: changed = ['phase'] needs old images"
     )
-    assert ended.lines[-1] == "0 faults, 1 warning: nothing is wrong"
+    assert ended.lines[-1] == "0 faults, 1 warning: nothing is wrong, but read the warnings"
 
 
 async def test_a_disabled_stream_with_nothing_left_to_read_is_a_fault(site: Site) -> None:
