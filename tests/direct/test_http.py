@@ -144,6 +144,23 @@ async def test_slow_pieces_are_waited_for() -> None:
         to.close()
 
 
+async def test_the_time_limit_of_one_request_is_none_of_the_next() -> None:
+    async with serving([answer(b"first")], [b"", answer(b"second")], [HANG]) as server:
+        server.pause_s = 0.2
+        to = connections(server)
+        await ask(to)
+        [(connection, _)] = to._idle
+        second = asyncio.create_task(ask(to))
+        await asyncio.sleep(0)
+        assert connection._waiter is not None
+        connection._listen()  # the first one's timer, which has been left to run
+        assert bytes((await second).body) == b"second"
+        async with asyncio.timeout(PATIENCE_S / 2):  # it must not wait for a timer of theirs
+            with pytest.raises(ReadTimeoutError):
+                await ask(to, silence_max_s=0.1)
+        assert server.connections == 1
+
+
 async def test_what_comes_unasked_is_no_answer_to_the_next_request() -> None:
     async with serving([answer(b"first") + answer(b"surplus")], [answer(b"second")]) as server:
         to = connections(server)

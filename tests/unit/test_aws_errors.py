@@ -147,6 +147,21 @@ def test_missing_credentials_are_a_denied_access_with_the_mend(error: Exception)
 @pytest.mark.parametrize(
     "error",
     [
+        boto.UnauthorizedSSOTokenError(),
+        boto.SSOTokenLoadError(error_msg="it does not exist"),
+        boto.TokenRetrievalError(provider="sso", error_msg="it has expired"),
+    ],
+)
+def test_who_is_logged_out_is_denied_access_and_told_to_log_in(error: Exception) -> None:
+    translated = _translate(error)
+
+    assert isinstance(translated, AccessDenied)
+    assert "log in again with `aws sso login`" in str(translated)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
         boto.CredentialRetrievalError(provider="process", error_msg="exit 1"),
         boto.MetadataRetrievalError(error_msg="500"),
     ],

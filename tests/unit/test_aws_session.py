@@ -219,7 +219,10 @@ def test_the_endpoints_that_are_left_out_are_those_of_services_that_are_not_call
         for partition in loaders[1].load_data("endpoints")["partitions"]
         for region in [*partition["regions"], f"{next(iter(partition['regions']))[:-1]}9", "nowhere"]
     }
-    for prefix in ("dynamodb", "oidc", "portal.sso", "s3", "signin", "sqs", "streams.dynamodb", "sts"):
+    services = loaders[0].list_available_services("service-2")
+    prefixes = {loaders[0].load_service_model(name, "service-2")["metadata"]["endpointPrefix"] for name in services}
+    assert len(prefixes) == 8
+    for prefix in prefixes:
         for partition in partitions:
             assert ours.get_available_endpoints(prefix, partition) == botocores.get_available_endpoints(
                 prefix, partition
