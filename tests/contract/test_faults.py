@@ -76,6 +76,7 @@ async def source(aws: Aws, remote: Remote) -> BotoStreamSource:
         (Fault.throttle("LimitExceededException"), Throttled, "LimitExceededException", None),
         (Fault.access_denied(), AccessDenied, "AccessDeniedException", None),
         (Fault.expired_token(), AccessDenied, "ExpiredTokenException", None),
+        (Fault.clock_skew(), AccessDenied, "InvalidSignatureException", None),
     ],
     ids=lambda value: value.kind.value if isinstance(value, Fault) else None,
 )

@@ -77,6 +77,12 @@ class Fault:
         message = "The security token included in the request is expired"
         return cls(Kind.ERROR, code="ExpiredTokenException", status=status, message=message, **where)
 
+    @classmethod
+    def clock_skew(cls, **where: Any) -> Fault:
+        """What a service says to a signature of a clock that is more than five minutes off (Signature Version 4)."""
+        message = "Signature expired: 20251126T100000Z is now earlier than 20251126T100500Z (20251126T101000Z - 5 min.)"
+        return cls(Kind.ERROR, code="InvalidSignatureException", status=400, message=message, **where)
+
     def fits(self, operation: str, subject: Subject, access_key: str) -> bool:
         return (
             self.operation in (None, operation)
